@@ -1,0 +1,106 @@
+"""Restricted deterministic CBOR: every value has exactly one spelling.
+
+Spec: RFC 8949 §4.2.1 (core deterministic encoding), restricted to integers in [-2^64, 2^64 - 1], byte strings, text
+strings, arrays and maps with integer keys, at most `MAX_DEPTH` containers deep. No floats, tags, booleans, null,
+undefined, simple values or indefinite lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeAlias
+
+import cbor2
+
+from .errors import DecodeError
+
+__all__ = ["MAX_DEPTH", "Value", "decode", "encode"]
+
+MAX_DEPTH: Final = 8
+_LOWEST: Final = -(2**64)
+_HIGHEST: Final = 2**64 - 1
+
+Value: TypeAlias = int | bytes | str | list["Value"] | dict[int, "Value"]
+"""What can be encoded: int, bytes, str, list of values, dict from int to value. A bool is not an int here."""
+
+
+class _RefuseTags(Mapping[int, Any]):
+    """Stands in for cbor2's table of tag decoders, so that no tag content is ever interpreted."""
+
+    def __getitem__(self, tag: int) -> Any:
+        raise DecodeError(f"CBOR tag {tag} is not allowed")
+
+    def __contains__(self, tag: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 1
+
+
+def encode(value: Value) -> bytes:
+    """Encode a value; equal values give equal bytes.
+
+    Run by: anyone.  Spec: RFC 8949 §4.2.1.
+
+    Raises:
+        TypeError: a part is of a type that has no spelling here (bool, float, None, tuple, a map key that is no int).
+        ValueError: an integer is out of range, a text is not valid Unicode, or containers nest deeper than `MAX_DEPTH`.
+    """
+    return cbor2.dumps(_ordered(value, MAX_DEPTH))
+
+
+def decode(data: bytes, *, max_size: int = 65535) -> Value:
+    """Decode bytes, accepting them only if they are what `encode` writes.
+
+    Run by: anyone, on hostile bytes.  Spec: RFC 8949 §4.2.1.
+
+    Raises:
+        DecodeError: longer than `max_size` bytes, malformed, trailing bytes, a forbidden type, or another spelling.
+    """
+    if len(data) > max_size:
+        raise DecodeError(f"CBOR of {len(data)} bytes is longer than the {max_size} allowed")
+    try:
+        value = cbor2.loads(
+            bytes(data),
+            semantic_decoders=_RefuseTags(),
+            max_depth=MAX_DEPTH,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+        )
+        again = encode(value)
+    except (cbor2.CBORError, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as exc:
+        raise DecodeError(f"not restricted CBOR: {exc}") from exc
+    if again != data:
+        raise DecodeError("CBOR is not in its deterministic spelling, or bytes follow it")
+    checked: Value = value
+    return checked
+
+
+def _ordered(value: object, depth: int) -> object:
+    """A copy with plain types and map keys in the order of their encodings: 0, 1, 2, ... then -1, -2, ..."""
+    if isinstance(value, bool):
+        raise TypeError("bool has no spelling in restricted CBOR: use 0 or 1")
+    if isinstance(value, int):
+        if not _LOWEST <= value <= _HIGHEST:
+            raise ValueError("integer outside [-2^64, 2^64 - 1]")
+        return int(value)
+    if isinstance(value, bytes):
+        return bytes(value)
+    if isinstance(value, str):
+        value.encode("utf-8")
+        return str(value)
+    if not isinstance(value, list | dict):
+        raise TypeError(f"{type(value).__name__} has no spelling in restricted CBOR")
+    if depth == 0:
+        raise ValueError(f"more than {MAX_DEPTH} containers inside one another")
+    if isinstance(value, list):
+        return [_ordered(item, depth - 1) for item in value]
+    for key in value:
+        if isinstance(key, bool) or not isinstance(key, int):
+            raise TypeError("a map key must be an int")
+        if not _LOWEST <= key <= _HIGHEST:
+            raise ValueError("map key outside [-2^64, 2^64 - 1]")
+    return {int(key): _ordered(value[key], depth - 1) for key in sorted(value, key=lambda k: (k < 0, abs(k)))}

@@ -1,0 +1,59 @@
+"""A lock file that lets one process at a time write a folder or a log."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from .errors import StoreError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    try:
+        import fcntl
+    except ImportError:  # a POSIX system without advisory locks
+        fcntl = None  # type: ignore[assignment]
+
+__all__ = ["WriterLock"]
+
+
+class WriterLock:
+    """Held from construction to `release`. The system drops it when the process dies, where it has file locks.
+
+    Without them (neither fcntl nor msvcrt) the file's existence is the lock: after a crash it must be removed by hand.
+
+    Raises:
+        StoreError: another writer holds it, or the file cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._descriptor: int | None = None
+        self._by_existence = sys.platform != "win32" and fcntl is None
+        flags = os.O_RDWR | os.O_CREAT | (os.O_EXCL if self._by_existence else 0)
+        try:
+            descriptor = os.open(self.path, flags, 0o644)
+        except FileExistsError as exc:
+            raise StoreError(f"{self.path} exists: another process writes here, or one died; then remove it") from exc
+        except OSError as exc:
+            raise StoreError(f"{self.path} cannot be made: {exc.strerror}; check the folder's permissions") from exc
+        try:
+            if sys.platform == "win32":
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            elif not self._by_existence:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(descriptor)
+            raise StoreError(f"{self.path} is locked: another process writes here; stop it first") from exc
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let the next writer in; releasing twice does nothing."""
+        if self._descriptor is None:
+            return
+        os.close(self._descriptor)
+        self._descriptor = None
+        if self._by_existence:
+            self.path.unlink(missing_ok=True)

@@ -1,0 +1,122 @@
+"""One SQLite file, written so that what was committed survives a crash: the only importer of sqlite3.
+
+Write-ahead log, `synchronous=FULL`, no memory map. After a failed commit the connection refuses all work until it is
+opened anew, because after a failed sync nobody knows which pages are on disk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import StateError, StoreError
+
+__all__ = ["Database"]
+
+
+class Database:
+    """A connection to one SQLite file. One thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._failed = False
+        try:
+            self._sql: sqlite3.Connection | None = sqlite3.connect(
+                self.path, isolation_level=None, timeout=10.0, check_same_thread=False
+            )
+        except sqlite3.Error as exc:
+            raise self._error("cannot be opened", exc) from exc
+        try:
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "fullfsync=ON", "mmap_size=0", "trusted_schema=OFF"):
+                self._sql.execute(f"PRAGMA {pragma}").fetchall()
+        except sqlite3.Error as exc:
+            self.close()
+            raise self._error("cannot be opened", exc) from exc
+
+    def require_tables(self, **tables: str) -> None:
+        """Make the tables, each with its columns, if the file is new; if it holds anything, it must hold them all.
+
+        Raises:
+            StoreError: a table is missing in a file that is not new: it is damaged, or another program's.
+        """
+        found = {row[0] for row in self.query("SELECT name FROM sqlite_master")}
+        if not found:
+            with self.transaction() as sql:
+                for name, columns in tables.items():
+                    sql.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
+        elif not tables.keys() <= found:
+            missing = ", ".join(sorted(tables.keys() - found))
+            raise StoreError(
+                f"{self.path} lacks the table {missing}: it is damaged, or another program's; restore a copy"
+            )
+
+    def query(self, statement: str, arguments: Sequence[object] = ()) -> list[Any]:
+        """Run one reading statement and return its rows.
+
+        Raises:
+            StateError: closed.
+            StoreError: SQLite failed, or a commit failed before.
+        """
+        sql = self._usable()
+        try:
+            return sql.execute(statement, tuple(arguments)).fetchall()
+        except (sqlite3.Error, OverflowError) as exc:
+            raise self._error("cannot be read", exc) from exc
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Run statements in one transaction that is on disk when the block is left, or undone if it raises.
+
+        Raises:
+            StateError: closed.
+            StoreError: SQLite failed; the database then refuses all work until it is opened anew.
+        """
+        sql = self._usable()
+        try:
+            sql.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as exc:
+            raise self._error("cannot be written", exc) from exc
+        try:
+            yield sql
+            sql.execute("COMMIT")
+        except sqlite3.Error as exc:
+            self._failed = True
+            self._undo(sql)
+            raise self._error("was not written", exc) from exc
+        except BaseException:
+            self._undo(sql)
+            raise
+
+    def close(self) -> None:
+        """Close the connection; closing twice does nothing."""
+        if self._sql is not None:
+            self._sql.close()
+            self._sql = None
+
+    def _usable(self) -> sqlite3.Connection:
+        if self._sql is None:
+            raise StateError(f"{self.path} is closed")
+        if self._failed:
+            raise StoreError(f"{self.path}: an earlier write failed; close it and open it again")
+        return self._sql
+
+    def _undo(self, sql: sqlite3.Connection) -> None:
+        try:
+            if sql.in_transaction:
+                sql.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._failed = True
+
+    def _error(self, what: str, exc: Exception) -> StoreError:
+        advice = "check the disk and the file's permissions, then open it again"
+        code = getattr(exc, "sqlite_errorcode", None)
+        if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
+            advice = "the disk is full: free some space, then open it again; nothing acknowledged is lost"
+        elif code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            advice = "the file is damaged: leave it as it is and restore a copy"
+        elif code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            advice = "another process is writing it: try again"
+        return StoreError(f"{self.path} {what} ({exc}): {advice}")

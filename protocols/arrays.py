@@ -1,0 +1,30 @@
+"""Arrays that cannot change under their owner's hands."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Float64Array", "Int64Array", "UInt64Array", "frozen"]
+
+Int64Array = NDArray[np.int64]
+UInt64Array = NDArray[np.uint64]
+Float64Array = NDArray[np.float64]
+
+
+def frozen(array: NDArray[Any], dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """A read-only copy of `array` with exactly this dtype and shape (`None` = any length along that axis).
+
+    Raises:
+        TypeError: the dtype differs (nothing is converted silently).
+        ValueError: the shape differs.
+    """
+    if array.dtype != np.dtype(dtype):
+        raise TypeError(f"expected dtype {np.dtype(dtype)}, got {array.dtype}")
+    if array.ndim != len(shape) or any(
+        want not in (None, got) for want, got in zip(shape, array.shape, strict=True)
+    ):
+        raise ValueError(f"expected shape {shape}, got {array.shape}")
+    copy = np.array(array, order="C", copy=True)
+    copy.setflags(write=False)
+    return copy

@@ -1,0 +1,287 @@
+"""From the list of releases to epsilon, and the gate that keeps a run within its budget.
+
+Every function takes the events in any order, splits and merges included: only the totals count.
+`dim` (coordinates in one release) prices the distance between the sampler and the ideal law; the
+default is the largest dimension allowed. Spec: dp §5 (v1).
+"""
+
+import math
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Final
+
+from ..errors import PrivacyError
+from .events import MAX_NOISE_MULTIPLIER_MILLI, MIN_NOISE_MULTIPLIER_MILLI, PrivacyEvent
+from .gaussian import gaussian_delta, gaussian_epsilon
+from .noise import MAX_DIM, MAX_DISTANCE
+
+__all__ = [
+    "MAX_EPSILON",
+    "MIN_DELTA",
+    "calibrate",
+    "delta_pld",
+    "epsilon_pld",
+    "epsilon_rdp",
+    "gate",
+    "group_epsilon",
+]
+
+MIN_DELTA: Final = 1e-10
+"""Below this, double precision in the accountants is no longer safely on the right side."""
+
+MAX_EPSILON: Final = 100.0
+"""A larger epsilon protects nothing, and is reported as infinite."""
+
+_FULL_BATCH: Final = 1_000_000
+_QUICK_ORDERS: Final = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 128.0, 256.0)
+_COARSEST_INTERVAL: Final = 1e-3
+_FINEST_INTERVAL: Final = 1e-3 / 32
+
+_Charges = tuple[tuple[PrivacyEvent, int], ...]
+"""Each distinct one-step event with its total number of steps, sorted."""
+
+
+def epsilon_pld(events: Iterable[PrivacyEvent], delta: float, *, dim: int = MAX_DIM) -> float:
+    """Epsilon at `delta`, numerically tight: closed form if every rate is 1, else the privacy loss distribution.
+
+    Run by: anyone. Returns an upper bound; `inf` above `MAX_EPSILON`; 0 for no events.
+    Source: Koskela, Jaelkoe, Honkela 2020; Doroshenko et al. 2022 ("Connect the Dots"), as in `dp-accounting`.
+    Raises:
+        ValueError: `delta` is not in [1e-10, 1) or `dim` not in [1, 2^24].
+    """
+    return _epsilon_pld(_charges(events), _check_delta(delta), _check_dim(dim), 1)
+
+
+def delta_pld(events: Iterable[PrivacyEvent], epsilon: float, *, dim: int = MAX_DIM) -> float:
+    """Delta at `epsilon` >= 0, by the same means as `epsilon_pld`. Returns 1 where nothing is guaranteed.
+
+    Raises:
+        ValueError: `epsilon` is not finite or negative, or `dim` is out of range.
+    """
+    if not (math.isfinite(epsilon) and epsilon >= 0):
+        raise ValueError("epsilon must be finite and not negative")
+    charges = _charges(events)
+    distance = _distance(charges, _check_dim(dim))
+    if epsilon > MAX_EPSILON:
+        return 1.0
+    return min(1.0, _ideal_delta(charges, epsilon) + (1 + math.exp(epsilon)) * distance)
+
+
+def epsilon_rdp(
+    events: Iterable[PrivacyEvent], delta: float, *, dim: int = MAX_DIM, orders: tuple[float, ...] | None = None
+) -> float:
+    """Epsilon at `delta` by Renyi accounting: looser, and a theorem without numerical error terms.
+
+    Source: Mironov, Talwar, Zhang 2019; conversion of Canonne, Kamath, Steinke 2020, Proposition 12.
+    `orders`: the Renyi orders to try, each above 1.01; by default those of `dp-accounting`.
+    Raises:
+        ValueError: `delta`, `dim` or an order is out of range.
+    """
+    if orders is not None and not (orders and all(math.isfinite(order) and order > 1.01 for order in orders)):
+        raise ValueError("orders must be finite and above 1.01")
+    charges = _charges(events)
+    distance = _distance(charges, _check_dim(dim))
+    return _with_distance(lambda left: _ideal_rdp(charges, left, orders), _check_delta(delta), distance)
+
+
+def group_epsilon(events: Iterable[PrivacyEvent], delta: float, k: int, *, dim: int = MAX_DIM) -> float:
+    """Epsilon at `delta` for a group: adding, or removing, `k` records at once (all of one person, say).
+
+    A sampled step holds Binomial(k, rate) of them, so the dominating pair is a mixture of Gaussians
+    (Ganesh, "Tight group-level DP guarantees for DP-SGD with sampling via mixture of Gaussians mechanisms",
+    2024); at rate 1 this is the closed form at k times the sensitivity. `inf` above `MAX_EPSILON`.
+    Raises:
+        ValueError: `k` is not in [1, 64]; `delta` or `dim` is out of range.
+    """
+    if type(k) is not int or not 1 <= k <= 64:
+        raise ValueError("k must be an int in [1, 64]")
+    return _epsilon_pld(_charges(events), _check_delta(delta), _check_dim(dim), k)
+
+
+def gate(events: Iterable[PrivacyEvent], *, epsilon_budget: float, delta: float, dim: int = MAX_DIM) -> float:
+    """Let a step pass, and return epsilon of everything reserved so far, or refuse.
+
+    Run by: a client, after it reserved the step and before it touches a record; by an auditor, on the ledger.
+    The number is `epsilon_pld`, which is valid for a schedule fixed in advance: `events` may stop short
+    of the schedule, but must not depend on what was released.
+    Raises:
+        PrivacyError: epsilon is above the budget, or is not a number in [0, inf).
+        ValueError: the budget is not finite and positive, or `delta` or `dim` is out of range.
+    """
+    if not (math.isfinite(epsilon_budget) and epsilon_budget > 0):
+        raise ValueError("the epsilon budget must be finite and positive")
+    epsilon = epsilon_pld(events, delta, dim=dim)
+    if not (math.isfinite(epsilon) and 0 <= epsilon <= epsilon_budget):
+        raise PrivacyError(
+            f"privacy budget: this step would make epsilon {epsilon:.6g}, the budget is {epsilon_budget:.6g} "
+            f"at delta {delta:g}: stop here, or agree on a new plan"
+        )
+    return epsilon
+
+
+def calibrate(*, epsilon: float, delta: float, sampling_rate_ppm: int, steps: int, dim: int = MAX_DIM) -> int:
+    """The least noise multiplier (times 1000) with which `steps` steps cost at most `epsilon` by `epsilon_pld`.
+
+    Run by: whoever writes the plan. The result is on the grid 100, .. , next = ceil(1.01 * last), .. , 10^7.
+    `gate` then never stops the planned run, as both use the same number.
+    Raises:
+        ValueError: no privacy loss that small, or that large, can be asked for; or an argument is out of range.
+    """
+    if not (math.isfinite(epsilon) and 0 < epsilon <= MAX_EPSILON):
+        raise ValueError(f"epsilon must be above 0 and at most {MAX_EPSILON:g}")
+    PrivacyEvent(MIN_NOISE_MULTIPLIER_MILLI, sampling_rate_ppm, steps)
+    return _calibrate(epsilon, _check_delta(delta), sampling_rate_ppm, steps, _check_dim(dim))
+
+
+@lru_cache(maxsize=256)
+def _calibrate(epsilon: float, delta: float, rate_ppm: int, steps: int, dim: int) -> int:
+    grid = [MIN_NOISE_MULTIPLIER_MILLI]
+    while grid[-1] < MAX_NOISE_MULTIPLIER_MILLI:
+        grid.append(min(-(-grid[-1] * 101 // 100), MAX_NOISE_MULTIPLIER_MILLI))
+
+    def fits(index: int) -> bool:
+        return epsilon_pld([PrivacyEvent(grid[index], rate_ppm, steps)], delta, dim=dim) <= epsilon
+
+    def surely_fits(index: int) -> bool:
+        event = PrivacyEvent(grid[index], rate_ppm, steps)
+        return epsilon_rdp([event], delta, dim=dim, orders=_QUICK_ORDERS) <= epsilon
+
+    everything = range(len(grid))
+    # Renyi accounting is quick and close, and mostly above: start there and double the stride outwards.
+    high = min(bisect_left(everything, True, key=surely_fits), len(grid) - 1)
+    stride = 1
+    while not fits(high):
+        if high == len(grid) - 1:
+            raise ValueError(
+                "no noise multiplier up to 10000 reaches this epsilon: use fewer steps or a larger epsilon"
+            )
+        high, stride = min(high + stride, len(grid) - 1), 2 * stride
+    low, stride = high, 1
+    while low > 0 and fits(max(low - stride, 0)):
+        low, stride = max(low - stride, 0), 2 * stride
+    first = max(low - stride, 0)
+    return grid[bisect_left(everything, True, lo=first, hi=low, key=fits)]
+
+
+def _charges(events: Iterable[PrivacyEvent]) -> _Charges:
+    totals: Counter[PrivacyEvent] = Counter()
+    for event in events:
+        totals[replace(event, steps=1)] += event.steps
+    return tuple(sorted(totals.items(), key=lambda item: (item[0].noise_multiplier_milli, item[0].sampling_rate_ppm)))
+
+
+def _check_delta(delta: float) -> float:
+    if not MIN_DELTA <= delta < 1:
+        raise ValueError(f"delta must be in [{MIN_DELTA:g}, 1)")
+    return delta
+
+
+def _check_dim(dim: int) -> int:
+    if type(dim) is not int or not 1 <= dim <= MAX_DIM:
+        raise ValueError(f"dim must be an int in [1, {MAX_DIM}]")
+    return dim
+
+
+def _distance(charges: _Charges, dim: int) -> float:
+    """Total variation between everything that is released and what the ideal laws would release."""
+    return dim * sum(steps for _, steps in charges) * MAX_DISTANCE
+
+
+def _with_distance(ideal: Callable[[float], float], delta: float, distance: float) -> float:
+    """Epsilon of a mechanism within total variation `distance` of one whose epsilon at delta is `ideal(delta)`.
+
+    If the ideal one is (e, d)-DP, the real one is (e, d + (1 + exp(e)) * distance)-DP (spec §5.4).
+    """
+    ceiling = ideal(delta) + 1
+    if ceiling > MAX_EPSILON + 1:
+        return math.inf
+    left = math.nextafter(delta - (1 + math.exp(ceiling)) * distance, 0.0)
+    epsilon = ideal(left) if left > 0 else math.inf
+    return epsilon if epsilon <= min(ceiling, MAX_EPSILON) else math.inf
+
+
+@lru_cache(maxsize=4096)
+def _epsilon_pld(charges: _Charges, delta: float, dim: int, group: int) -> float:
+    return _with_distance(lambda left: _ideal_pld(charges, left, group), delta, _distance(charges, dim))
+
+
+def _ideal_pld(charges: _Charges, delta: float, group: int) -> float:
+    if not charges:
+        return 0.0
+    if _all_full_batch(charges):
+        return gaussian_epsilon(group * _mu(charges), delta)
+    if not _is_bounded(charges):
+        return math.inf
+    return float(_loss_distribution(charges, group).get_epsilon_for_delta(delta))
+
+
+def _ideal_delta(charges: _Charges, epsilon: float) -> float:
+    if not charges:
+        return 0.0
+    if _all_full_batch(charges):
+        return gaussian_delta(_mu(charges), epsilon)
+    if not _is_bounded(charges):
+        return 1.0
+    return float(_loss_distribution(charges, 1).get_delta_for_epsilon(epsilon))
+
+
+def _all_full_batch(charges: _Charges) -> bool:
+    return all(event.sampling_rate_ppm == _FULL_BATCH for event, _ in charges)
+
+
+def _mu(charges: _Charges) -> float:
+    return math.sqrt(math.fsum(steps / event.accounted_noise_multiplier**2 for event, steps in charges))
+
+
+def _is_bounded(charges: _Charges) -> bool:
+    """Whether epsilon can be below `MAX_EPSILON`; a loss distribution much wider would not fit in memory."""
+    return _ideal_rdp(charges, 1e-5, _QUICK_ORDERS) <= 2 * MAX_EPSILON
+
+
+@lru_cache(maxsize=1024)
+def _ideal_rdp(charges: _Charges, delta: float, orders: tuple[float, ...] | None) -> float:
+    if not charges:
+        return 0.0
+    from dp_accounting import dp_event, rdp  # here and below: two seconds to import
+
+    accountant = rdp.RdpAccountant(orders)
+    for event, steps in charges:
+        gaussian = dp_event.GaussianDpEvent(event.accounted_noise_multiplier)
+        accountant.compose(dp_event.PoissonSampledDpEvent(event.sampling_rate, gaussian), steps)
+    return float(accountant.get_epsilon(delta))
+
+
+@lru_cache(maxsize=16)
+def _loss_distribution(charges: _Charges, group: int) -> Any:
+    interval = min(_interval(event) for event, _ in charges) * group
+    total = None
+    for event, steps in charges:
+        step = _one_step(event, group, interval).self_compose(steps)
+        total = step if total is None else total.compose(step)
+    return total
+
+
+def _interval(event: PrivacyEvent) -> float:
+    """Discretisation: 2 % of one step's loss, which keeps the added variance below 0.01 %; a power of 2 times 1e-3."""
+    loss = event.sampling_rate * math.sqrt(math.expm1(event.accounted_noise_multiplier**-2))
+    interval = _COARSEST_INTERVAL
+    while interval > max(_FINEST_INTERVAL, 0.02 * loss):
+        interval /= 2
+    return interval
+
+
+@lru_cache(maxsize=64)
+def _one_step(event: PrivacyEvent, group: int, interval: float) -> Any:
+    from dp_accounting.pld import privacy_loss_distribution as pld
+
+    sigma, rate = event.accounted_noise_multiplier, event.sampling_rate
+    if group == 1 or event.sampling_rate_ppm == _FULL_BATCH:
+        return pld.from_gaussian_mechanism(sigma / group, sampling_prob=rate, value_discretization_interval=interval)
+    present = range(group + 1)
+    chances = [math.comb(group, j) * rate**j * (1 - rate) ** (group - j) for j in present]
+    return pld.from_mixture_gaussian_mechanism(
+        sigma, [float(j) for j in present], chances, value_discretization_interval=interval
+    )

@@ -1,0 +1,68 @@
+"""What is charged to a privacy budget: equal steps of a Poisson-sampled Gaussian mechanism.
+
+Spec: dp §5.1 (v1).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = [
+    "MAX_NOISE_MULTIPLIER_MILLI",
+    "MAX_STEPS",
+    "MIN_CLIP_UNITS",
+    "MIN_NOISE_MULTIPLIER_MILLI",
+    "SMOOTHING_STD_UNITS",
+    "PrivacyEvent",
+]
+
+MIN_CLIP_UNITS: Final = 1 << 12
+MIN_NOISE_MULTIPLIER_MILLI: Final = 100
+MAX_NOISE_MULTIPLIER_MILLI: Final = 10_000_000
+MAX_STEPS: Final = 1 << 24
+
+SMOOTHING_STD_UNITS: Final = 8
+"""Part of the discrete noise that is charged as rounding: error below 2^-1800 (spec §4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyEvent:
+    """`steps` releases of one mechanism. Public: this is what a ledger stores and anyone can recompute from.
+
+    Units: thousandths of the clip bound, millionths of probability, steps.
+    Raises:
+        TypeError, ValueError: a field is not an int or out of range.
+    """
+
+    noise_multiplier_milli: int
+    sampling_rate_ppm: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            (
+                "noise_multiplier_milli",
+                self.noise_multiplier_milli,
+                MIN_NOISE_MULTIPLIER_MILLI,
+                MAX_NOISE_MULTIPLIER_MILLI,
+            ),
+            ("sampling_rate_ppm", self.sampling_rate_ppm, 1, 1_000_000),
+            ("steps", self.steps, 1, MAX_STEPS),
+        ):
+            if type(value) is not int:
+                raise TypeError(f"{name} must be an int")
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
+
+    @property
+    def sampling_rate(self) -> float:
+        return self.sampling_rate_ppm / 1_000_000
+
+    @property
+    def accounted_noise_multiplier(self) -> float:
+        """The continuous Gaussian that the discrete one is a rounding of: sqrt(sigma^2 - (8 / 2^12)^2).
+
+        2^12 is the coarsest grid allowed, so the value holds for every grid.
+        """
+        sigma = self.noise_multiplier_milli / 1000
+        return math.sqrt(sigma**2 - (SMOOTHING_STD_UNITS / MIN_CLIP_UNITS) ** 2)

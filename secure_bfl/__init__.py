@@ -1,0 +1,1 @@
+"""Federated learning in which nobody has to be trusted."""

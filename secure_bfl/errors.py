@@ -1,0 +1,35 @@
+"""What can go wrong at the edge: files, budgets, peers."""
+
+__all__ = ["ChainError", "DatasetError", "EdgeError", "KeystoreError", "OutputError", "RefusedError", "StateError"]
+
+
+class EdgeError(Exception):
+    """Base of this package's own errors; `culprits` names the senders, where they are known."""
+
+    def __init__(self, message: str, *, culprits: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.culprits = culprits
+
+
+class KeystoreError(EdgeError):
+    """A keystore is missing, damaged, or its passphrase is wrong."""
+
+
+class ChainError(EdgeError):
+    """An odometer's chain is broken, or it was rolled back behind what the ledger shows."""
+
+
+class RefusedError(EdgeError):
+    """A member refuses to answer: the request breaks one of its rules."""
+
+
+class StateError(EdgeError):
+    """Something single-use was used twice, or a step came out of order."""
+
+
+class OutputError(EdgeError):
+    """The output folder cannot be used."""
+
+
+class DatasetError(EdgeError):
+    """A data set is unknown or not installed."""

@@ -1,0 +1,337 @@
+"""The body of every ledger entry: one frozen class a kind, one encoding a value.
+
+Spec: round §2 (v1). A body is a CBOR array of the class's fields in order. A reader checks every type, every fixed
+length and every bound before it builds the object, so a body that exists is well formed; whether it is *allowed* is for
+`secure_bfl.replay` to decide.
+"""
+
+import dataclasses
+from enum import IntEnum
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Final, Self, get_args, get_origin, get_type_hints
+
+from ledger import DecodeError, Value
+
+__all__ = [
+    "BODIES",
+    "Aggregate",
+    "AggregateVote",
+    "Body",
+    "BudgetSpend",
+    "Complaint",
+    "DecryptionRequest",
+    "Genesis",
+    "KeyAnswer",
+    "KeyCheck",
+    "KeyCommit",
+    "KeyReveal",
+    "Kind",
+    "Model",
+    "PartialAnswer",
+    "Party",
+    "PieceDigest",
+    "Role",
+    "RoundClose",
+    "RoundOpen",
+    "SealedSeed",
+    "UpdateCommit",
+]
+
+
+class Kind(IntEnum):
+    """The closed list of entry kinds. Unknown kinds stay in the log and are ignored by replay."""
+
+    GENESIS = 1
+    KEY_COMMIT = 2
+    KEY_REVEAL = 3
+    KEY_CHECK = 4
+    KEY_ANSWER = 5
+    COMPLAINT = 6
+    ROUND_OPEN = 16
+    BUDGET_SPEND = 17
+    UPDATE_COMMIT = 18
+    ROUND_CLOSE = 19
+    AGGREGATE = 20
+    AGGREGATE_VOTE = 21
+    DECRYPTION_REQUEST = 22
+    PARTIAL_DECRYPTION = 23
+    MODEL = 24
+
+
+class Role(IntEnum):
+    """What a party may do."""
+
+    OPERATOR = 1
+    CLIENT = 2
+    MEMBER = 3
+
+
+MAX_LIST: Final = 4096
+MAX_TEXT: Final = 256
+MAX_BYTES: Final = 32_768
+MAX_INT: Final = (1 << 63) - 1
+
+Hint = Any
+Digest = Annotated[bytes, 32]
+PublicKey = Annotated[bytes, 32]
+
+
+def _to_value(value: Any) -> Value:
+    if isinstance(value, Body):
+        return [_to_value(getattr(value, f.name)) for f in dataclasses.fields(value)]
+    if isinstance(value, tuple):
+        return [_to_value(item) for item in value]
+    if isinstance(value, IntEnum):
+        return int(value)
+    return value  # type: ignore[no-any-return]  # int, bytes or str
+
+
+def _from_value(hint: Hint, value: Value, where: str) -> Any:
+    if get_origin(hint) is Annotated:
+        base, size = get_args(hint)
+        if not isinstance(value, base) or len(value) != size:
+            raise DecodeError(f"{where}: expected {size} bytes")
+        return value
+    if get_origin(hint) is tuple:
+        item, _ = get_args(hint)
+        if not isinstance(value, list) or len(value) > MAX_LIST:
+            raise DecodeError(f"{where}: expected a list of at most {MAX_LIST} items")
+        return tuple(_from_value(item, v, where) for v in value)
+    if isinstance(hint, type) and issubclass(hint, Body):
+        return hint.from_value(value)
+    if isinstance(hint, type) and issubclass(hint, IntEnum):
+        if not isinstance(value, int) or value not in set(hint):
+            raise DecodeError(f"{where}: {value!r:.20} is not a {hint.__name__}")
+        return hint(value)
+    if hint is int:
+        if not isinstance(value, int) or not -1 <= value <= MAX_INT:
+            raise DecodeError(f"{where}: expected an integer from -1 to 2^63 - 1")
+    elif hint is str:
+        if not isinstance(value, str) or not value or len(value) > MAX_TEXT:
+            raise DecodeError(f"{where}: expected text of 1 to {MAX_TEXT} characters")
+    elif not isinstance(value, bytes) or len(value) > MAX_BYTES:
+        raise DecodeError(f"{where}: expected at most {MAX_BYTES} bytes")
+    return value
+
+
+@lru_cache(maxsize=64)
+def _hints(cls: type) -> dict[str, Hint]:
+    return get_type_hints(cls, include_extras=True)
+
+
+class Body:
+    """Base of all bodies; knows how to become a CBOR value and back."""
+
+    __slots__ = ()
+    kind: ClassVar[Kind]
+
+    def to_value(self) -> Value:
+        """The CBOR array of the fields, in order."""
+        return _to_value(self)
+
+    @classmethod
+    def from_value(cls, value: Value) -> Self:
+        """Check and build.
+
+        Raises:
+            DecodeError: a field is missing, too many, of a wrong type, length or range.
+        """
+        names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]  # every subclass is a dataclass
+        if not isinstance(value, list) or len(value) != len(names):
+            raise DecodeError(f"{cls.__name__}: expected {len(names)} fields")
+        hints = _hints(cls)
+        fields = {n: _from_value(hints[n], v, f"{cls.__name__}.{n}") for n, v in zip(names, value, strict=True)}
+        return cls(**fields)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Party(Body):
+    """One party of the federation, with its public keys.
+
+    `signing_key` (Ed25519) signs entries. `note_key` (Ed25519) signs notes: checkpoints for the operator, cosignatures
+    for a member, empty for a client. `sealing_key` (X25519) is a member's; empty for the others.
+    """
+
+    name: str
+    role: Role
+    signing_key: PublicKey
+    note_key: bytes
+    sealing_key: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Genesis(Body):
+    """Entry 0: the whole plan and every party. Its hash is the federation's identity. By the operator."""
+
+    kind: ClassVar[Kind] = Kind.GENESIS
+    origin: str
+    plan: bytes
+    parties: tuple[Party, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PieceDigest(Body):
+    """A piece of the key and SHA-256 of something about it."""
+
+    piece: int
+    digest: Digest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SealedSeed(Body):
+    """A piece's seed, sealed (HPKE) to one holder."""
+
+    piece: int
+    holder: int
+    sealed: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyCommit(Body):
+    """A dealer's commitments to its public parts. By a member."""
+
+    kind: ClassVar[Kind] = Kind.KEY_COMMIT
+    parts: tuple[PieceDigest, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyReveal(Body):
+    """The sealed seeds; the public parts are in the blob store under the committed digests. By a member."""
+
+    kind: ClassVar[Kind] = Kind.KEY_REVEAL
+    seeds: tuple[SealedSeed, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyCheck(Body):
+    """This member's pieces are right, and this is the joint key it pins. By a member."""
+
+    kind: ClassVar[Kind] = Kind.KEY_CHECK
+    joint_key: Digest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyAnswer(Body):
+    """Digests of this member's answers to the dry run's test, one for each piece it holds. By a member."""
+
+    kind: ClassVar[Kind] = Kind.KEY_ANSWER
+    answers: tuple[PieceDigest, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Complaint(Body):
+    """A piece failed this member's check; the seed it was dealt is opened for all to derive. By a member."""
+
+    kind: ClassVar[Kind] = Kind.COMPLAINT
+    piece: int
+    seed: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RoundOpen(Body):
+    """A round starts from this model. By the operator."""
+
+    kind: ClassVar[Kind] = Kind.ROUND_OPEN
+    round: int
+    model: Digest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BudgetSpend(Body):
+    """A client reserved this privacy for this round, before it touched its data. By a client."""
+
+    kind: ClassVar[Kind] = Kind.BUDGET_SPEND
+    round: int
+    steps: int
+    noise_multiplier_milli: int
+    sampling_rate_ppm: int
+    odometer: Digest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UpdateCommit(Body):
+    """A client's encrypted update lies in the blob store under this digest. By a client."""
+
+    kind: ClassVar[Kind] = Kind.UPDATE_COMMIT
+    round: int
+    ciphertext: Digest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RoundClose(Body):
+    """Who is in: the indices of the counted commitments. By the operator."""
+
+    kind: ClassVar[Kind] = Kind.ROUND_CLOSE
+    round: int
+    cohort: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Aggregate(Body):
+    """The sum of the cohort's ciphertexts. By the operator."""
+
+    kind: ClassVar[Kind] = Kind.AGGREGATE
+    round: int
+    ciphertext: Digest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AggregateVote(Body):
+    """The sum this member computed itself. By a member."""
+
+    kind: ClassVar[Kind] = Kind.AGGREGATE_VOTE
+    round: int
+    ciphertext: Digest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DecryptionRequest(Body):
+    """Ask these members to open the aggregate that this certified checkpoint covers. By the operator."""
+
+    kind: ClassVar[Kind] = Kind.DECRYPTION_REQUEST
+    round: int
+    purpose: int
+    ciphertext: Digest
+    active: tuple[int, ...]
+    certificate: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PartialAnswer(Body):
+    """A member's partial decryption lies in the blob store under this digest. By a member."""
+
+    kind: ClassVar[Kind] = Kind.PARTIAL_DECRYPTION
+    round: int
+    answer: Digest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Model(Body):
+    """The model that follows from the opened sum. `accuracy_ppm` is the operator's word (-1: not stated)."""
+
+    kind: ClassVar[Kind] = Kind.MODEL
+    round: int
+    model: Digest
+    accuracy_ppm: int
+
+
+BODIES: Final[dict[int, type[Body]]] = {
+    body.kind: body
+    for body in (
+        Genesis,
+        KeyCommit,
+        KeyReveal,
+        KeyCheck,
+        KeyAnswer,
+        Complaint,
+        RoundOpen,
+        BudgetSpend,
+        UpdateCommit,
+        RoundClose,
+        Aggregate,
+        AggregateVote,
+        DecryptionRequest,
+        PartialAnswer,
+        Model,
+    )
+}

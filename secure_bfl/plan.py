@@ -1,0 +1,264 @@
+"""The federation's plan: every public number, fixed before anything runs.
+
+Spec: round §1 (v1). The plan is entry 0 of the ledger, so it holds integers and text only. Impossible capacity, privacy
+or security is refused here, with the numbers, before a key is drawn or a record read.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Self
+
+from ledger import cbor
+from protocols.digits import DigitLayout
+from protocols.dp import Mechanism, PrivacyEvent, calibrate
+from protocols.errors import CapacityError
+from protocols.grid import Grid
+from protocols.packing import digit_width
+from protocols.suites import Suite, for_model, suite
+from protocols.tckks import NoiseBudget, ReplicatedSharing, check_suite
+
+from .messages import Body
+from .training import TRAINING, Training
+
+__all__ = ["FederationPlan"]
+
+MIN_CLIENTS = 2
+MAX_CLIENTS = 10_000
+MAX_ROUNDS = 100_000
+MAX_DIGIT_WIDTH = 48
+
+
+@dataclass(frozen=True, slots=True)
+class FederationPlan(Body):
+    """All public configuration of one federation. Every field may be logged and published.
+
+    Units: `_micro` is 10^-6, `_milli` 10^-3, `_ppm` 10^-6, `_e12` 10^-12 of the named quantity.
+    """
+
+    dataset: str
+    features: int
+    classes: int
+    clients: int
+    members: int
+    threshold: int
+    minimum_clients: int
+    rounds: int
+    local_steps: int
+    expected_batch: int
+    sampling_rate_ppm: int
+    noise_multiplier_milli: int
+    clip_units: int
+    clip_norm_micro: int
+    learning_rate_micro: int
+    momentum_milli: int
+    average_from: int
+    epsilon_milli: int
+    delta_e12: int
+    value_bits: int
+    step_bits: int
+    digit_width: int
+    ring_degree: int
+
+    def __post_init__(self) -> None:
+        if not MIN_CLIENTS <= self.clients <= MAX_CLIENTS:
+            raise ValueError(
+                f"a federation needs {MIN_CLIENTS} to {MAX_CLIENTS} clients, not {self.clients}: "
+                "with one client the opened sum would be that client's own update"
+            )
+        if not MIN_CLIENTS <= self.minimum_clients <= self.clients:
+            raise ValueError(f"minimum_clients must be {MIN_CLIENTS} to {self.clients}, not {self.minimum_clients}")
+        if not 1 <= self.rounds <= MAX_ROUNDS or not 1 <= self.average_from <= self.rounds:
+            raise ValueError(f"rounds must be 1 to {MAX_ROUNDS} and average_from one of them, not {self.rounds}")
+        if self.features < 1 or self.classes < 2 or self.local_steps < 1 or self.expected_batch < 1:
+            raise ValueError("a plan has features, at least two classes, local steps and an expected batch")
+        if self.learning_rate_micro < 1 or not 0 <= self.momentum_milli < 1000:
+            raise ValueError("the learning rate must be positive and the momentum in [0, 1)")
+        if self.epsilon_milli < 1 or not 1 <= self.delta_e12 < 10**12:
+            raise ValueError("epsilon must be positive and delta between 0 and 1")
+        needed = digit_width(self.grid, self.clients)
+        if not needed <= self.digit_width <= MAX_DIGIT_WIDTH:
+            raise CapacityError(
+                f"{self.clients} clients of {self.value_bits}-bit values need digits of {needed} bits, the plan has "
+                f"{self.digit_width}: fewer clients, fewer value bits, or wider digits (at most {MAX_DIGIT_WIDTH})"
+            )
+        _ = self.mechanism, self.layout  # both refuse what cannot be
+        self.noise_budget.require(self.coefficients_opened)
+
+    @classmethod
+    def create(
+        cls,
+        dataset: str = "digits",
+        *,
+        clients: int = 10,
+        members: int = 5,
+        threshold: int = 3,
+        rounds: int | None = None,
+        epsilon: float = 8.0,
+        delta: float = 1e-5,
+        minimum_clients: int | None = None,
+        digit_bits: int | None = None,
+        training: Training | None = None,
+    ) -> Self:
+        """Plan a federation: choose the noise for the budget, the ring for the model, the digits for the clients.
+
+        Run by: whoever sets the federation up; everybody else reads the result from the ledger.
+
+        Units: epsilon and delta are the whole run's budget of each client, per record (add or remove one).
+
+        Raises:
+            ValueError: an argument is out of range; the message says which and what to do.
+            CapacityError: the digits, the ring or the smudging cannot hold what is asked.
+        """
+        if not math.isfinite(epsilon) or epsilon <= 0:
+            raise ValueError(f"epsilon must be a positive finite number, not {epsilon}")
+        if not math.isfinite(delta) or not 1e-10 <= delta < 1:
+            raise ValueError(f"delta must be at least 1e-10 and below 1, not {delta}")
+        if not MIN_CLIENTS <= clients <= MAX_CLIENTS:
+            raise ValueError(
+                f"a federation needs {MIN_CLIENTS} to {MAX_CLIENTS} clients, not {clients}: "
+                "with one client the opened sum would be that client's own update"
+            )
+        ReplicatedSharing(members, threshold)
+        if training is None:
+            if dataset not in TRAINING:
+                raise ValueError(f"unknown dataset {dataset!r}; choose one of {', '.join(sorted(TRAINING))}")
+            training = TRAINING[dataset]
+        rounds = training.rounds if rounds is None else rounds
+        if not 1 <= rounds <= MAX_ROUNDS:
+            raise ValueError(f"rounds must be 1 to {MAX_ROUNDS}, not {rounds}")
+        if training.records < clients:
+            raise ValueError(f"{training.records} training records cannot be split over {clients} clients")
+        parameters = (training.features + 1) * training.classes
+        budget = cls._budget(epsilon, delta, training, rounds, parameters)
+        grid = Grid(training.value_bits, training.step_bits)
+        return cls(
+            dataset=dataset,
+            features=training.features,
+            classes=training.classes,
+            clients=clients,
+            members=members,
+            threshold=threshold,
+            minimum_clients=max(MIN_CLIENTS, clients // 2) if minimum_clients is None else minimum_clients,
+            rounds=rounds,
+            local_steps=training.local_steps,
+            expected_batch=max(1, training.records * training.sampling_rate_ppm // (clients * 1_000_000)),
+            sampling_rate_ppm=training.sampling_rate_ppm,
+            noise_multiplier_milli=budget,
+            clip_units=training.clip_units,
+            clip_norm_micro=training.clip_norm_micro,
+            learning_rate_micro=training.learning_rate_micro(budget),
+            momentum_milli=training.momentum_milli,
+            average_from=training.average_from(rounds),
+            epsilon_milli=math.floor(epsilon * 1000),
+            delta_e12=math.floor(delta * 10**12),
+            value_bits=training.value_bits,
+            step_bits=training.step_bits,
+            digit_width=digit_width(grid, clients) if digit_bits is None else digit_bits,
+            ring_degree=for_model(parameters).ring_degree,
+        )
+
+    @staticmethod
+    def _budget(epsilon: float, delta: float, training: Training, rounds: int, parameters: int) -> int:
+        """The smallest noise that keeps the whole schedule within the budget as the plan states it, rounded down."""
+        stated_epsilon, stated_delta = math.floor(epsilon * 1000) / 1000, math.floor(delta * 10**12) / 10**12
+        if stated_epsilon <= 0:
+            raise ValueError(f"epsilon must be at least 0.001, not {epsilon}")
+        return calibrate(
+            epsilon=stated_epsilon,
+            delta=stated_delta,
+            sampling_rate_ppm=training.sampling_rate_ppm,
+            steps=rounds * training.local_steps,
+            dim=parameters,
+        )
+
+    def encode(self) -> bytes:
+        """Canonical CBOR of the fields, in order."""
+        return cbor.encode(self.to_value())
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read a plan; everything `create` refuses is refused here too.
+
+        Raises:
+            DecodeError: not the one encoding of a plan.
+            ValueError, CapacityError: a plan that cannot be.
+        """
+        return cls.from_value(cbor.decode(data))
+
+    def describe(self) -> dict[str, int | str]:
+        """Every field by name, for people and reports."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @property
+    def parameters(self) -> int:
+        """Size of the model: a weight for each feature and class, and a bias for each class."""
+        return (self.features + 1) * self.classes
+
+    @property
+    def epsilon(self) -> float:
+        """The budget's epsilon, of each client, for the whole run."""
+        return self.epsilon_milli / 1000
+
+    @property
+    def delta(self) -> float:
+        """The budget's delta."""
+        return self.delta_e12 / 10**12
+
+    @property
+    def grid(self) -> Grid:
+        """The integer grid of the updates."""
+        return Grid(self.value_bits, self.step_bits)
+
+    @property
+    def mechanism(self) -> Mechanism:
+        """The release mechanism of every local step."""
+        return Mechanism(
+            clip_units=self.clip_units,
+            clip_norm_micro=self.clip_norm_micro,
+            noise_multiplier_milli=self.noise_multiplier_milli,
+            sampling_rate_ppm=self.sampling_rate_ppm,
+        )
+
+    @property
+    def round_event(self) -> PrivacyEvent:
+        """What one round costs a client."""
+        return PrivacyEvent(self.noise_multiplier_milli, self.sampling_rate_ppm, self.local_steps)
+
+    @property
+    def suite(self) -> Suite:
+        """The encryption preset."""
+        return suite(self.ring_degree)
+
+    @property
+    def sharing(self) -> ReplicatedSharing:
+        """The committee's access structure."""
+        return ReplicatedSharing(self.members, self.threshold)
+
+    @property
+    def noise_budget(self) -> NoiseBudget:
+        """The encryption's noise bounds for this many clients."""
+        return NoiseBudget(self.suite, self.sharing.pieces, self.clients)
+
+    @property
+    def layout(self) -> DigitLayout:
+        """How updates are laid out as digits."""
+        return self.noise_budget.layout(self.digit_width)
+
+    @property
+    def blocks(self) -> int:
+        """Ciphertexts in one update."""
+        return self.layout.blocks(self.parameters)
+
+    @property
+    def coefficients_opened(self) -> int:
+        """Coefficients ever opened under the key: every round, and the dry run's one block."""
+        return self.ring_degree * (self.rounds * self.blocks + 1)
+
+    @property
+    def smudging_lambda(self) -> int:
+        """Statistical bits of the smudging over the whole run."""
+        return self.noise_budget.smudging_lambda(self.coefficients_opened)
+
+    def check_suite(self) -> None:
+        """Have SEAL itself confirm 128-bit security. Raises ValueError if it does not."""
+        check_suite(self.suite)

@@ -1,0 +1,98 @@
+"""The whole protocol in one process, in memory: the text of the specification, executable.
+
+Spec: round §4 (v1), which prints `run_round`. Nothing outlives the call; the deployed roles in `client`, `member` and
+`operator` are the same ones with durable stores.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ledger import Certificate, Log, MemoryBlobs, MemoryStore, MemoryWitnessStore, VerifierKey, Witness
+
+from .board import Board
+from .client import Client
+from .identity import Identity
+from .journal import MemoryJournal
+from .local_training import Records
+from .member import Member
+from .messages import Role
+from .model import GlobalModel
+from .odometer import MemoryOdometer
+from .operator import Operator, check_dry_run
+from .plan import FederationPlan
+from .roster import OPERATOR, client_name, member_name
+
+__all__ = ["Outcome", "run_round"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What one round leaves: the public board, the certificate of its end, and the new model."""
+
+    board: Board
+    certificate: Certificate
+    model: GlobalModel
+
+
+def run_round(plan: FederationPlan, records: Sequence[Records], *, now: int) -> Outcome:
+    """Found a federation, generate its key, and run its first round.
+
+    `records` are the clients' data, one entry a client. Units: now in POSIX seconds, for the cosignatures.
+
+    Raises:
+        ValueError: there are not as many records as clients.
+    """
+    if len(records) != plan.clients:
+        raise ValueError(f"{len(records)} sets of records for {plan.clients} clients")
+
+    # Everybody makes their own keys; the operator opens the log and writes the plan and the parties into it.
+    operator = Operator(Identity.in_memory(OPERATOR, Role.OPERATOR))
+    log = Log(MemoryStore(), f"secure-bfl/{operator.identity.note.public.hex()[:16]}", operator.identity.note)
+    board = Board(log, MemoryBlobs())
+    members = [_member(number, log.verifier) for number in range(1, plan.members + 1)]
+    clients = [_client(number, plan, data) for number, data in enumerate(records, start=1)]
+    parties = tuple(party.identity.party for party in (operator, *members, *clients))
+    operator.found(board, plan, parties)
+    witnesses = {member.name: member.witness for member in members}
+
+    # Key generation: commit, reveal, check, dry run. Nobody ever holds the secret key.
+    for member in members:
+        member.commit(board)
+    for member in members:
+        member.reveal(board)
+    for member in members:
+        member.check(board)
+    for member in members:
+        member.answer_test(board)
+    check_dry_run(board)
+
+    # The round: clients train, add noise, encrypt and commit; the operator fixes who is in.
+    model = GlobalModel.zero(plan.features, plan.classes)
+    operator.open_round(board, 1, model)
+    for client in clients:
+        client.update(board, 1, model)
+    operator.close_round(board, 1)
+
+    # The sum: the operator adds, every member adds again and votes; the committee certifies, a quorum opens.
+    operator.add_up(board, 1)
+    for member in members:
+        member.vote(board, 1)
+    operator.request(board, 1, witnesses, now=now)
+    for member in members:
+        member.answer(board, 1)
+
+    # The model follows from public bytes; anybody gets the same one.
+    model = operator.publish_model(board, 1, model)
+    return Outcome(board, board.certify(witnesses, now=now), model)
+
+
+def _member(number: int, log_key: VerifierKey) -> Member:
+    identity = Identity.in_memory(member_name(number), Role.MEMBER)
+    witness = Witness(identity.name, identity.note, log_key, MemoryWitnessStore())
+    return Member(identity, journal=MemoryJournal(), witness=witness)
+
+
+def _client(number: int, plan: FederationPlan, records: Records) -> Client:
+    odometer = MemoryOdometer(unit=plan.dataset, epsilon=plan.epsilon, delta=plan.delta, dim=plan.parameters)
+    identity = Identity.in_memory(client_name(number), Role.CLIENT)
+    return Client(identity, records, odometer=odometer, journal=MemoryJournal(), outbox=MemoryBlobs())

@@ -1,0 +1,62 @@
+"""The kinds of text a report is made of, before any markup."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .wording import number
+
+__all__ = ["Block", "Figure", "Items", "Table", "Words", "rows_of", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """One paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list of sentences."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of finished strings; `numeric` are the columns set flush right, `code` those set in a fixed width."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: frozenset[int] = frozenset()
+    code: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture with its caption and the table of the same numbers."""
+
+    svg: str
+    caption: str
+    table: Table
+
+
+Block = Words | Items | Table | Figure
+
+
+def text(value: Any) -> str:
+    """Write any of the report's values for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "not stated"
+    if isinstance(value, list):
+        return ", ".join(text(item) for item in value) or "none"
+    return number(value)
+
+
+def rows_of(rows: Sequence[Mapping[str, Any]], *keys: str) -> tuple[tuple[str, ...], ...]:
+    """Pick `keys` of every row, in words."""
+    return tuple(tuple(text(row[key]) for key in keys) for row in rows)

@@ -1,0 +1,85 @@
+"""The report's three figures: each picture with its caption and the table of the same numbers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import plots
+from .blocks import Figure, Table, rows_of, text
+from .plots import Bound, Point
+from .wording import format_delta
+
+__all__ = ["profile_figure", "roc_figure", "spending_figure"]
+
+
+def _points(rows: Sequence[Mapping[str, Any]], x: str, y: str) -> list[Point]:
+    return [Point(row[x], row[y]) for row in rows if row[y] != "unbounded"]
+
+
+def spending_figure(report: Mapping[str, Any]) -> Figure:
+    """Privacy spent over the rounds, with the budget and the rest of the plan."""
+    accounting, delta = report["accounting"], report["guarantee"]["delta"]
+    spent, ahead = accounting["series"], accounting["forecast"]
+    lost = [row["rounds"] for row in spent if row["epsilon"] == "unbounded"]
+    finite_ahead = [] if lost else _points(ahead, "rounds", "epsilon")
+    svg = plots.epsilon_over_rounds(
+        _points(spent, "rounds", "epsilon"),
+        finite_ahead,
+        Bound("budget", report["budget"]["total"]),
+        delta=delta,
+        unbounded=(lost[0], lost[-1]) if lost else None,
+    )
+    rows = [(*row, "spent") for row in rows_of(spent, "rounds", "round", "epsilon")]
+    rows += [(*row, "forecast") for row in rows_of(ahead, "rounds", "round", "epsilon")]
+    table = Table(
+        f"Epsilon at delta {format_delta(delta)} after each round, most exposed client",
+        ("rounds", "number on the ledger", "epsilon", "state"),
+        tuple(rows),
+        frozenset({0, 1, 2}),
+    )
+    caption = "Privacy spent by the most exposed client."
+    if lost:
+        caption += f" After {lost[0]} rounds it has no bound, which cannot be drawn as a point."
+    elif ahead:
+        caption += " Dashed: the rest of the plan, if that client takes part in every round."
+        if len(finite_ahead) < len(ahead):
+            caption += " The plan's last rounds have no bound and are not drawn."
+    return Figure(svg, caption, table)
+
+
+def _doubt(report: Mapping[str, Any]) -> str:
+    if report["accounting"]["verdict"] == "agree":
+        return ""
+    return f" By {report['guarantee']['numerically_tight']['method']} alone: the accountants disagree."
+
+
+def profile_figure(report: Mapping[str, Any]) -> Figure:
+    """Epsilon for every delta."""
+    guarantee = report["guarantee"]
+    own = guarantee["numerically_tight"]["epsilon"]
+    svg = plots.epsilon_profile(
+        _points(guarantee["profile"], "delta", "epsilon"),
+        delta=guarantee["delta"],
+        epsilon=None if own == "unbounded" else own,
+    )
+    rows = tuple((format_delta(row["delta"]), text(row["epsilon"])) for row in guarantee["profile"])
+    table = Table("Epsilon for every delta, most exposed client", ("delta", "epsilon"), rows, frozenset({0, 1}))
+    return Figure(svg, "One run, every pair: a smaller delta costs a larger epsilon." + _doubt(report), table)
+
+
+def roc_figure(report: Mapping[str, Any]) -> Figure:
+    """The best an attacker can do."""
+    guarantee = report["guarantee"]
+    attacker = guarantee["attacker"]
+    svg = plots.roc_bound(
+        _points(guarantee["roc"], "false_positive_rate", "true_positive_rate"),
+        Point(attacker["false_positive_rate"], attacker["true_positive_rate"]),
+    )
+    rows = tuple((f"{row['false_positive_rate']:.4%}", f"{row['true_positive_rate']:.4%}") for row in guarantee["roc"])
+    table = Table(
+        "Upper bound on detecting one record",
+        ("false positive rate", "true positive rate, at most"),
+        rows,
+        frozenset({0, 1}),
+    )
+    caption = "The best that anyone can do who has everything published and wants to know if one record was used."
+    return Figure(svg, caption + _doubt(report), table)

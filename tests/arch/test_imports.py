@@ -1,0 +1,111 @@
+"""Each foreign library has the few importers named here; nothing else of it leaks through the code."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from tests.arch.sources import PACKAGES, ROOT, SOURCES, Module
+
+# Import name -> the modules that may import it.
+IMPORTERS = {
+    "cbor2": ("ledger.cbor",),
+    "cryptography": ("ledger.signing", "protocols.sampling", "secure_bfl.keystore", "secure_bfl.sealing"),
+    "dp_accounting": ("protocols.dp.accounting",),
+    "nacl": ("ledger.signing",),
+    "numba": ("protocols.tckks.*", "protocols.packing"),
+    "numpy": ("protocols.*", "secure_bfl.*"),
+    "opacus": ("secure_bfl.adapters.opacus",),
+    "rich": ("secure_bfl.progress",),
+    "safetensors": ("secure_bfl.model",),
+    "scipy": ("protocols.dp.*",),
+    "sklearn": ("secure_bfl.datasets",),
+    "tenseal": ("protocols.tckks._seal",),
+    "torch": ("secure_bfl.adapters.*", "secure_bfl.local_training"),
+    "zstandard": ("protocols.tckks._seal",),
+}
+# Where the name to install differs from the name to import.
+DISTRIBUTIONS = {"dp_accounting": "dp-accounting", "nacl": "pynacl", "sklearn": "scikit-learn"}
+
+# The standard library's effects, and who may have them.
+EFFECTS = {
+    "datetime": ("secure_bfl.*",),
+    "secrets": ("secure_bfl.*",),
+    "socket": (),
+    "time": ("secure_bfl.*",),
+    "urllib": (),
+}
+
+
+def imported_names(tree: ast.Module) -> Iterator[str]:
+    """The first part of every absolute import, `importlib.import_module` with a literal name included."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name.partition(".")[0] for alias in names)
+            case ast.ImportFrom(module=str(module), level=0):
+                yield module.partition(".")[0]
+            case ast.Call(
+                func=ast.Attribute(attr="import_module" | "find_spec") | ast.Name(id="__import__" | "import_module"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                yield name.partition(".")[0]
+
+
+def strangers(module: Module) -> list[str]:
+    """Imports of this module that no table allows."""
+    refused = []
+    for name in sorted(set(imported_names(module.tree))):
+        if name in PACKAGES:
+            continue
+        allowed = IMPORTERS.get(name, EFFECTS.get(name))
+        if allowed is None and name in sys.stdlib_module_names:
+            continue
+        if not any(fnmatchcase(module.name, pattern) for pattern in allowed or ()):
+            refused.append(name)
+    return refused
+
+
+@pytest.mark.parametrize("module", SOURCES, ids=lambda module: module.name)
+def test_only_the_importers_of_the_table(module: Module) -> None:
+    assert strangers(module) == [], "import it through its one importer, or change the table and say why in an ADR"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "refused"),
+    [
+        ("secure_bfl.client", "import torch.nn", ["torch"]),
+        ("secure_bfl.client", "def f():\n    from cryptography.hazmat import primitives", ["cryptography"]),
+        ("ledger.log", "import importlib\nimportlib.import_module('numpy')", ["numpy"]),
+        ("ledger.log", "__import__('numpy.linalg')", ["numpy"]),
+        ("protocols.grid", "import time", ["time"]),
+        ("protocols.grid", "import unheard_of", ["unheard_of"]),
+        ("protocols.grid", "import numpy\nfrom . import errors\nimport hashlib", []),
+    ],
+)
+def test_the_check_sees_each_form_of_import(name: str, text: str, refused: list[str]) -> None:
+    assert strangers(Module(name, Path("made-up.py"), text)) == refused
+
+
+def _required() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = [*project["dependencies"], *project["optional-dependencies"]["fast"]]
+    return {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in named}
+
+
+def test_what_is_required_is_imported_and_what_is_imported_is_required() -> None:
+    imported = {name for module in SOURCES for name in imported_names(module.tree)} & set(IMPORTERS)
+    assert {DISTRIBUTIONS.get(name, name) for name in imported} == _required()
+
+
+def test_every_requirement_is_pinned() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert re.fullmatch(r"torch==[\d.]+", lines[0]), "the Makefile installs torch first, from the first line"
+    pinned = {line.partition("==")[0] for line in lines}
+    assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines)
+    assert _required() <= pinned

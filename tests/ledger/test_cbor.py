@@ -1,0 +1,130 @@
+"""Restricted CBOR: one spelling, forbidden types, bounds, and hostile bytes."""
+
+import enum
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger import DecodeError, LedgerError, decode, encode
+from ledger.cbor import MAX_DEPTH
+
+INTEGERS = st.integers(-(2**64), 2**64 - 1)
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    INTEGERS | st.binary(max_size=40) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(INTEGERS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+class Kind(enum.IntEnum):
+    GENESIS = 1
+
+
+def _nested(depth: int) -> Any:
+    value: Any = 0
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def _depth(value: Any) -> int:
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    return 0
+
+
+@given(VALUES.filter(lambda value: _depth(value) <= MAX_DEPTH))
+def test_round_trip(value: Any) -> None:
+    data = encode(value)
+    assert decode(data) == value
+    assert encode(decode(data)) == data
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_are_decoded_to_their_one_spelling_or_refused(data: bytes) -> None:
+    try:
+        value = decode(data)
+    except LedgerError:
+        return
+    assert encode(value) == data
+
+
+@given(VALUES.filter(lambda value: _depth(value) <= MAX_DEPTH), st.data())
+def test_mutations_are_decoded_to_their_one_spelling_or_refused(value: Any, draw: st.DataObject) -> None:
+    data = bytearray(encode(value))
+    place = draw.draw(st.integers(0, len(data) - 1))
+    data[place] ^= draw.draw(st.integers(1, 255))
+    try:
+        again = decode(bytes(data))
+    except LedgerError:
+        return
+    assert encode(again) == data
+
+
+def test_map_keys_are_in_the_bytewise_order_of_rfc_8949_4_2_1() -> None:
+    # not the length-first order of §4.2.3, which puts -1 (0x20) before 24 (0x18 0x18)
+    assert encode({-1: 0, 24: 0, 300: 0, 1: 0, -300: 0}).hex() == "a5010018180019012c00200039012b00"
+    with pytest.raises(DecodeError, match="deterministic"):
+        decode(bytes.fromhex("a22000181800"))
+
+
+def test_subclasses_of_int_and_insertion_order_do_not_change_the_spelling() -> None:
+    assert encode([Kind.GENESIS, {2: 0, 1: 0}]) == encode([1, {1: 0, 2: 0}])
+
+
+@pytest.mark.parametrize("value", [True, None, 1.5, (1,), {1}, bytearray(b"x"), {"a": 1}, {True: 1}, [[False]]])
+def test_types_without_a_spelling_are_refused(value: Any) -> None:
+    with pytest.raises(TypeError):
+        encode(value)
+
+
+@pytest.mark.parametrize("value", [2**64, -(2**64) - 1, {2**64: 0}, "\ud800", _nested(MAX_DEPTH + 1)])
+def test_values_out_of_range_are_refused(value: Any) -> None:
+    with pytest.raises(ValueError):
+        encode(value)
+
+
+def test_depth_is_bounded_on_both_sides() -> None:
+    deepest = encode(_nested(MAX_DEPTH))
+    assert decode(deepest) == _nested(MAX_DEPTH)
+    with pytest.raises(DecodeError):
+        decode(b"\x81" + deepest)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",  # nothing
+        "0000",  # a byte follows
+        "1800",  # a longer spelling of 0
+        "190001",
+        "5800",  # a longer length
+        "f4", "f6", "f7", "e0", "f820",  # false, null, undefined, simple values
+        "f93c00", "fb3ff199999999999a", "f97e00",  # floats
+        "c100", "c24101", "c0613a", "d8236128", "d81d00", "d9ffff00", "c48200c249010000000000000000",  # tags
+        "9f00ff", "5f4100ff", "bf0000ff", "7f6161ff",  # indefinite lengths
+        "a200000000",  # a key twice
+        "a201000000",  # keys out of order
+        "a1616100", "a14000", "a1800000", "a1a00000", "a1f400",  # keys that are no integers
+        "62ff00",  # not UTF-8
+        "ff", "fc", "1c",
+        "9bffffffffffffffff", "5bffffffffffffffff", "bb7fffffffffffffff", "7b7fffffffffffffff", "9a00ffffff",  # lengths
+        "81" * 300 + "00",
+    ],
+)  # fmt: skip
+def test_other_spellings_and_forbidden_types_are_refused(text: str) -> None:
+    with pytest.raises(DecodeError):
+        decode(bytes.fromhex(text))
+
+
+def test_size_is_bounded_before_anything_is_read() -> None:
+    data = encode(bytes(100))
+    assert decode(data, max_size=len(data)) == bytes(100)
+    with pytest.raises(DecodeError, match="longer than the 101 allowed"):
+        decode(data, max_size=len(data) - 1)
+    with pytest.raises(DecodeError, match="65535"):
+        decode(encode(bytes(70_000)))
