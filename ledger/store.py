@@ -113,7 +113,8 @@ class SqliteStore:
             raise
         try:
             self._database.require_tables(
-                head="id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, root BLOB NOT NULL, checkpoint BLOB",
+                head="id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, "
+                "root BLOB NOT NULL, checkpoint BLOB",
                 entries="i INTEGER PRIMARY KEY, bytes BLOB NOT NULL",
             )
         except StoreError:

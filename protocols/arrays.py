@@ -21,9 +21,7 @@ def frozen(array: NDArray[Any], dtype: Any, shape: tuple[int | None, ...]) -> ND
     """
     if array.dtype != np.dtype(dtype):
         raise TypeError(f"expected dtype {np.dtype(dtype)}, got {array.dtype}")
-    if array.ndim != len(shape) or any(
-        want not in (None, got) for want, got in zip(shape, array.shape, strict=True)
-    ):
+    if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
         raise ValueError(f"expected shape {shape}, got {array.shape}")
     copy = np.array(array, order="C", copy=True)
     copy.setflags(write=False)

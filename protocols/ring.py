@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .arrays import Int64Array, UInt64Array
+from .arrays import Float64Array, Int64Array, UInt64Array
 
 __all__ = ["MAX_PRIME_BITS", "Ring", "is_prime", "ring"]
 
@@ -113,30 +114,31 @@ class Ring:
     def add(self, x: UInt64Array, y: UInt64Array) -> UInt64Array:
         """x + y, residue by residue."""
         total = x + y
-        return np.minimum(total, total - self._q)
+        np.minimum(total, total - self._q, out=total)
+        return total
 
     def subtract(self, x: UInt64Array, y: UInt64Array) -> UInt64Array:
         """x - y, residue by residue."""
         difference = x - y
-        return np.minimum(difference, difference + self._q)
+        np.minimum(difference, difference + self._q, out=difference)
+        return difference
 
     def multiply(self, x: UInt64Array, y: UInt64Array) -> UInt64Array:
         """x * y, residue by residue: the ring product when both are in NTT form."""
         return self._multiply(x, y, self._q, self._inverse_q)
 
     @staticmethod
-    def _multiply(
-        x: UInt64Array, y: UInt64Array, q: UInt64Array, inverse_q: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]"
-    ) -> UInt64Array:
+    def _multiply(x: UInt64Array, y: UInt64Array, q: UInt64Array, inverse_q: Float64Array) -> UInt64Array:
         quotient = (x.astype(np.float64) * y.astype(np.float64) * inverse_q).astype(np.int64).view(np.uint64)
         r: UInt64Array = x * y - quotient * q
-        r = np.minimum(r, r + q)
-        return np.minimum(r, r - q)
+        np.minimum(r, r + q, out=r)
+        np.minimum(r, r - q, out=r)
+        return r
 
     def ntt(self, x: UInt64Array) -> UInt64Array:
         """Coefficient form -> NTT form, uint64[K, N] (Cooley-Tukey; Longa and Naehrig 2016, algorithm 1)."""
         n, k, runs = self.degree, len(self.primes), self.degree // _RUN
-        a = x.reshape(k, 1, n).copy()
+        a: UInt64Array = x.reshape(k, 1, n).copy()
         m = 1
         while m < runs:  # butterflies between contiguous runs of at least _RUN values
             a = a.reshape(k, m, 2, n // (2 * m))
@@ -161,14 +163,14 @@ class Ring:
             b = t.reshape(k, inside, 2, _RUN // (2 * inside), runs)
             self._gentleman_sande(b[:, :, 0], b[:, :, 1], twiddles[:, :, None, :])
             m, inside = m // 2, inside // 2
-        a = np.ascontiguousarray(t.transpose(0, 2, 1)).reshape(k, 1, n)
+        a: UInt64Array = np.ascontiguousarray(t.transpose(0, 2, 1)).reshape(k, 1, n)
         while m >= 1:
             a = a.reshape(k, m, 2, n // (2 * m))
             self._gentleman_sande(a[:, :, 0], a[:, :, 1], self._backward[:, m : 2 * m, None])
             m //= 2
         return self.multiply(a.reshape(k, n), self._degree_inverse)
 
-    def _shaped(self, like: UInt64Array) -> "tuple[UInt64Array, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]":
+    def _shaped(self, like: UInt64Array) -> tuple[UInt64Array, Float64Array]:
         shape = (len(self.primes),) + (1,) * (like.ndim - 1)
         return self._q.reshape(shape), self._inverse_q.reshape(shape)
 
@@ -188,11 +190,12 @@ class Ring:
         np.minimum(total, total - q, out=low)
         high[...] = self._multiply(difference, twiddle, q, inverse_q)
 
-    def compose(self, x: UInt64Array) -> "np.ndarray[tuple[int, ...], np.dtype[np.object_]]":
+    def compose(self, x: UInt64Array) -> NDArray[np.object_]:
         """Coefficient form -> the integers in [-Q/2, Q/2) (Chinese remainder theorem), object[N]."""
         y = self.multiply(x, self._hat_inverse).astype(object)
         total = (y * self._hats).sum(axis=0) % self.modulus
-        return np.where(total >= (self.modulus + 1) // 2, total - self.modulus, total)
+        centred: NDArray[np.object_] = np.where(total >= (self.modulus + 1) // 2, total - self.modulus, total)
+        return centred
 
 
 @lru_cache(maxsize=8)

@@ -1,10 +1,11 @@
 """The public place where parties meet: the log, the blobs, and what the entries mean.
 
-A bulletin board in the sense of the e-voting literature. Every party has one; in a simulation they share it. It admits
-only entries that replay accepts, so an honest party never leaves a dead entry behind.
+`Transcript` is the reading side, all that an auditor has. `Board` adds writing: a bulletin board in the sense of the
+e-voting literature. Every party has one; in a simulation they share it. It admits only entries that replay accepts, so
+an honest party never leaves a dead entry behind.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from ledger import Blobs, Certificate, CosigningWitness, Log, SigningKey, certify, sign_entry
@@ -16,17 +17,16 @@ from .messages import Body
 from .replay import Replay, RoundState
 from .roster import Roster
 
-__all__ = ["Board"]
+__all__ = ["Board", "Transcript"]
 
 
-class Board:
-    """A log, a blob store and their meaning, kept in step."""
+class Transcript:
+    """Entries, blobs, and what the entries mean."""
 
-    def __init__(self, log: Log, blobs: Blobs) -> None:
-        self.log = log
+    def __init__(self, entries: Iterable[bytes], blobs: Blobs) -> None:
         self.blobs = blobs
         self.replay = Replay()
-        for entry in log.entries():
+        for entry in entries:
             self.replay.apply(entry)
 
     @property
@@ -38,25 +38,6 @@ class Board:
     def started(self) -> bool:
         """Whether there is a genesis entry."""
         return self.replay.roster is not None
-
-    def append(self, body: Body, sender: str, key: SigningKey) -> int:
-        """Sign an entry and append it; durable when this returns its index.
-
-        Raises:
-            StateError: replay would ignore it, so it is not appended; the message says why.
-            StoreError: it could not be written.
-        """
-        data = sign_entry(body.kind, sender, body.to_value(), key, context=self.replay.context)
-        reason = self.replay.refuses(data)
-        if reason is not None:
-            raise StateError(f"{sender}: {body.kind.name} is not allowed now: {reason}", culprits=(sender,))
-        index = self.log.append(data)
-        self.replay.apply(data)
-        return index
-
-    def certify(self, witnesses: Mapping[str, CosigningWitness | None], *, now: int) -> Certificate:
-        """Have the committee cosign the current checkpoint. QuorumError names who is missing."""
-        return certify(self.log, witnesses, self.roster.policy, now=now)
 
     def round(self, number: int) -> RoundState:
         """A round by number.
@@ -115,3 +96,30 @@ class Board:
     def sum_of(self, digests: tuple[bytes, ...]) -> EncryptedVector:
         """The sum of committed vectors. Run by: everybody who wants to know it."""
         return aggregate(self.ciphertext(digest) for digest in digests)
+
+
+class Board(Transcript):
+    """A transcript that grows: the log under it can be appended to and certified."""
+
+    def __init__(self, log: Log, blobs: Blobs) -> None:
+        super().__init__(log.entries(), blobs)
+        self.log = log
+
+    def append(self, body: Body, sender: str, key: SigningKey) -> int:
+        """Sign an entry and append it; durable when this returns its index.
+
+        Raises:
+            StateError: replay would ignore it, so it is not appended; the message says why.
+            StoreError: it could not be written.
+        """
+        data = sign_entry(body.kind, sender, body.to_value(), key, context=self.replay.context)
+        reason = self.replay.refuses(data)
+        if reason is not None:
+            raise StateError(f"{sender}: {body.kind.name} is not allowed now: {reason}", culprits=(sender,))
+        index = self.log.append(data)
+        self.replay.apply(data)
+        return index
+
+    def certify(self, witnesses: Mapping[str, CosigningWitness | None], *, now: int) -> Certificate:
+        """Have the committee cosign the current checkpoint. QuorumError names who is missing."""
+        return certify(self.log, witnesses, self.roster.policy, now=now)

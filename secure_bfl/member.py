@@ -22,6 +22,7 @@ from protocols.tckks import (
     deal,
     derive_piece,
     partial_decrypt,
+    test_ciphertext,
 )
 from protocols.tckks.keygen import SEED_BYTES
 
@@ -110,10 +111,11 @@ class Member:
         if self.name in board.replay.ceremony.answers:
             return
         plan, key = board.roster.plan, self._member_key(board)
-        answers = []
-        for piece in plan.sharing.held_by(self.number):
-            data = answer_test(key.piece(piece), board.joint_key, plan.noise_budget, plan.layout)
-            answers.append(PieceDigest(piece, board.blobs.put(data)))
+        test = test_ciphertext(board.joint_key, plan.noise_budget, plan.layout)
+        answers = [
+            PieceDigest(piece, board.blobs.put(answer_test(key.piece(piece), test)))
+            for piece in plan.sharing.held_by(self.number)
+        ]
         board.append(KeyAnswer(tuple(answers)), self.name, self.identity.signing)
 
     def _hold_pieces(self, board: Board) -> dict[int, PieceKey]:
@@ -200,10 +202,7 @@ class Member:
         """Promise, durably: this aggregate for this round, each of its ciphertexts for this aggregate only."""
         key = board.joint_key.digest.hex()
         opened = f"aggregate/{key}/"
-        if (
-            self._journal.get(f"{opened}{number}") is None
-            and self._journal.count(opened) >= board.roster.plan.rounds
-        ):
+        if self._journal.get(f"{opened}{number}") is None and self._journal.count(opened) >= board.roster.plan.rounds:
             raise RefusedError(f"{self.name} refuses: the key has served all {board.roster.plan.rounds} planned rounds")
         self._journal.claim(f"{opened}{number}", aggregate_digest)
         for digest in board.round(number).ciphertexts():

@@ -78,7 +78,7 @@ PublicKey = Annotated[bytes, 32]
 
 def _to_value(value: Any) -> Value:
     if isinstance(value, Body):
-        return [_to_value(getattr(value, f.name)) for f in dataclasses.fields(value)]
+        return [_to_value(getattr(value, name)) for name in _field_names(type(value))]
     if isinstance(value, tuple):
         return [_to_value(item) for item in value]
     if isinstance(value, IntEnum):
@@ -86,13 +86,18 @@ def _to_value(value: Any) -> Value:
     return value  # type: ignore[no-any-return]  # int, bytes or str
 
 
+def _field_names(cls: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(cls))
+
+
 def _from_value(hint: Hint, value: Value, where: str) -> Any:
-    if get_origin(hint) is Annotated:
+    origin: Any = get_origin(hint)
+    if origin is Annotated:
         base, size = get_args(hint)
         if not isinstance(value, base) or len(value) != size:
             raise DecodeError(f"{where}: expected {size} bytes")
         return value
-    if get_origin(hint) is tuple:
+    if origin is tuple:
         item, _ = get_args(hint)
         if not isinstance(value, list) or len(value) > MAX_LIST:
             raise DecodeError(f"{where}: expected a list of at most {MAX_LIST} items")
@@ -115,7 +120,7 @@ def _from_value(hint: Hint, value: Value, where: str) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _hints(cls: type) -> dict[str, Hint]:
+def _hints(cls: Any) -> dict[str, Hint]:
     return get_type_hints(cls, include_extras=True)
 
 
@@ -136,10 +141,10 @@ class Body:
         Raises:
             DecodeError: a field is missing, too many, of a wrong type, length or range.
         """
-        names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]  # every subclass is a dataclass
+        names = _field_names(cls)
         if not isinstance(value, list) or len(value) != len(names):
             raise DecodeError(f"{cls.__name__}: expected {len(names)} fields")
-        hints = _hints(cls)
+        hints = _hints(cls)  # type: ignore[arg-type]  # a class is hashable
         fields = {n: _from_value(hints[n], v, f"{cls.__name__}.{n}") for n, v in zip(names, value, strict=True)}
         return cls(**fields)
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from protocols.arrays import Float64Array, Int64Array, frozen
+from protocols.errors import DecodeError
 from protocols.grid import Grid
 
 __all__ = ["GlobalModel"]
@@ -64,11 +66,30 @@ class GlobalModel:
         flat = self.vector.astype(np.float32)
         return save({"weight": flat[:split].reshape(self.classes, self.features), "bias": flat[split:]})
 
+    @classmethod
+    def decode(cls, data: bytes, features: int, classes: int) -> Self:
+        """Read a model of the plan's shape.
+
+        Raises:
+            DecodeError: not the one encoding of such a model.
+        """
+        try:
+            tensors = load(data)
+            weight, bias = tensors["weight"], tensors["bias"]
+            vector = np.concatenate([weight.reshape(-1), bias.reshape(-1)]).astype(np.float64)
+            model = cls(features, classes, vector)
+        except (SafetensorError, KeyError, ValueError, TypeError) as exc:
+            raise DecodeError(f"not a model of {classes} x {features} weights: {exc}") from exc
+        if model.encode() != data:
+            raise DecodeError("not the one encoding of a model")
+        return model
+
     def predict(self, features: Float64Array) -> Int64Array:
         """The most likely class of each row, int64[n]."""
         split = self.classes * self.features
         scores = features @ self.vector[:split].reshape(self.classes, self.features).T + self.vector[split:]
-        return scores.argmax(axis=1).astype(np.int64)
+        best: Int64Array = scores.argmax(axis=1).astype(np.int64)
+        return best
 
     def accuracy(self, features: Float64Array, labels: Int64Array) -> float:
         """The share of rows predicted right."""

@@ -6,11 +6,9 @@ every auditor afterwards. It can stop a run; it cannot bend one. Every step does
 
 from collections.abc import Mapping
 
-from ledger import BlobError, Certificate, CosigningWitness, sign_entry
+from ledger import BlobError, CosigningWitness, sign_entry
 from protocols.errors import DecodeError, QuorumError
-from protocols.packing import unpack
-from protocols.tckks import PartialDecryption, Purpose, aggregate, check_test, combine
-from protocols.tckks.wire import encoded_size
+from protocols.tckks import Purpose, aggregate
 
 from .board import Board
 from .errors import StateError
@@ -18,9 +16,9 @@ from .identity import Identity
 from .messages import Aggregate, DecryptionRequest, Genesis, Model, Party, RoundClose, RoundOpen
 from .model import GlobalModel
 from .plan import FederationPlan
-from .roster import member_name, member_number
+from .roster import member_number
 
-__all__ = ["Operator", "check_dry_run", "next_model"]
+__all__ = ["Operator"]
 
 
 class Operator:
@@ -92,9 +90,7 @@ class Operator:
         digest = board.blobs.put(total.encode())
         board.append(Aggregate(number, digest), self.name, self.identity.signing)
 
-    def request(
-        self, board: Board, number: int, witnesses: Mapping[str, CosigningWitness | None], *, now: int
-    ) -> None:
+    def request(self, board: Board, number: int, witnesses: Mapping[str, CosigningWitness | None], *, now: int) -> None:
         """Have the sum certified, then ask a quorum of members to open it.
 
         Raises:
@@ -116,31 +112,14 @@ class Operator:
             )
         certificate = board.certify(witnesses, now=now)
         active = tuple(sorted(member_number(name) for name in agreeing)[: roster.plan.threshold])
-        body = DecryptionRequest(
-            number, Purpose.UPDATE, round_state.aggregate.ciphertext, active, certificate.note
-        )
+        body = DecryptionRequest(number, Purpose.UPDATE, round_state.aggregate.ciphertext, active, certificate.note)
         board.append(body, self.name, self.identity.signing)
 
-    def publish_model(
-        self, board: Board, number: int, model: GlobalModel, *, accuracy_ppm: int = -1
-    ) -> GlobalModel:
-        """Combine the answers into the sum, apply it, and publish the model.
-
-        Raises:
-            QuorumError: a member that was asked has not answered yet; it is named.
-            BadShareError: the answers do not open the sum.
-        """
-        round_state = board.round(number)
-        following = next_model(board, number, model)
-        if round_state.result is None:
-            digest = board.blobs.put(following.encode())
+    def publish_model(self, board: Board, number: int, model: GlobalModel, *, accuracy_ppm: int = -1) -> None:
+        """Publish the model that the answers give (`next_model`). `accuracy_ppm` is the operator's word, or -1."""
+        if board.round(number).result is None:
+            digest = board.blobs.put(model.encode())
             board.append(Model(number, digest, accuracy_ppm), self.name, self.identity.signing)
-        return following
-
-    @staticmethod
-    def certify(board: Board, witnesses: Mapping[str, CosigningWitness | None], *, now: int) -> Certificate:
-        """Have the newest checkpoint cosigned."""
-        return board.certify(witnesses, now=now)
 
 
 def _is_well_formed(board: Board, digest: bytes) -> bool:
@@ -149,53 +128,3 @@ def _is_well_formed(board: Board, digest: bytes) -> bool:
     except (BlobError, DecodeError):
         return False
     return True
-
-
-def next_model(board: Board, number: int, model: GlobalModel) -> GlobalModel:
-    """The model that follows from a round's committed ciphertexts and answers. Run by: anyone.
-
-    Raises:
-        QuorumError: an answer is missing.
-        BlobError, BadShareError, DecodeError: an answer or ciphertext is not what it should be.
-    """
-    round_state, plan = board.round(number), board.roster.plan
-    if round_state.request is None:
-        raise StateError(f"nothing was asked in round {number} yet")
-    asked = tuple(member_name(m) for m in round_state.request.active)
-    absent = tuple(name for name in asked if name not in round_state.answers)
-    if absent:
-        raise QuorumError(
-            f"round {number} waits for the answers of {', '.join(absent)}",
-            needed=len(asked),
-            have=tuple(round_state.answers),
-            missing=absent,
-        )
-    size = encoded_size(plan.blocks, plan.suite.ring_degree, plan.suite.data_primes)
-    answers = {}
-    for name in asked:
-        data = board.blobs.get(round_state.answers[name].answer, size=size)
-        answers[name] = PartialDecryption.decode(data, board.joint_key, sender=name, blocks=plan.blocks).residues
-    total = board.ciphertext(round_state.request.ciphertext)
-    sums = unpack(combine(total, answers, plan.noise_budget, plan.layout), plan.parameters)
-    return model.apply(sums, len(round_state.cohort), plan.grid)
-
-
-def check_dry_run(board: Board) -> None:
-    """Open the dry run's test from the published answers. Run by: anyone, once the key is ready.
-
-    Raises:
-        StateError: holders of a piece gave different answers; the camps are named.
-        BlobError, BadShareError: an answer is missing or the test does not open.
-    """
-    disputed = board.replay.disputed_pieces
-    if disputed:
-        piece, camps = next(iter(disputed.items()))
-        sides = " against ".join(", ".join(camp) for camp in camps)
-        raise StateError(f"the holders of piece {piece} answered the dry run differently: {sides}")
-    plan = board.roster.plan
-    size = encoded_size(1, plan.suite.ring_degree, plan.suite.data_primes)
-    answers = {
-        piece: board.blobs.get(next(iter(same)), size=size)
-        for piece, same in board.replay.ceremony.answered().items()
-    }
-    check_test(board.joint_key, plan.noise_budget, plan.layout, answers)

@@ -18,8 +18,9 @@ from .member import Member
 from .messages import Role
 from .model import GlobalModel
 from .odometer import MemoryOdometer
-from .operator import Operator, check_dry_run
+from .operator import Operator
 from .plan import FederationPlan
+from .results import check_dry_run, next_model
 from .roster import OPERATOR, client_name, member_name
 
 __all__ = ["Outcome", "run_round"]
@@ -51,8 +52,8 @@ def run_round(plan: FederationPlan, records: Sequence[Records], *, now: int) -> 
     board = Board(log, MemoryBlobs())
     members = [_member(number, log.verifier) for number in range(1, plan.members + 1)]
     clients = [_client(number, plan, data) for number, data in enumerate(records, start=1)]
-    parties = tuple(party.identity.party for party in (operator, *members, *clients))
-    operator.found(board, plan, parties)
+    identities = [operator.identity, *(m.identity for m in members), *(c.identity for c in clients)]
+    operator.found(board, plan, tuple(identity.party for identity in identities))
     witnesses = {member.name: member.witness for member in members}
 
     # Key generation: commit, reveal, check, dry run. Nobody ever holds the secret key.
@@ -82,7 +83,8 @@ def run_round(plan: FederationPlan, records: Sequence[Records], *, now: int) -> 
         member.answer(board, 1)
 
     # The model follows from public bytes; anybody gets the same one.
-    model = operator.publish_model(board, 1, model)
+    model = next_model(board, 1, model)
+    operator.publish_model(board, 1, model)
     return Outcome(board, board.certify(witnesses, now=now), model)
 
 

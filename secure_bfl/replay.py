@@ -424,7 +424,9 @@ class Replay:
             checkpoint = roster.policy.verify(body.certificate).checkpoint
         except LedgerError as exc:
             raise _RuleError(f"the request's certificate does not verify: {exc}", hostile=True) from exc
-        _require(current.aggregated < checkpoint.size <= index, "the certificate does not cover the aggregate", hostile=True)
+        _require(
+            current.aggregated < checkpoint.size <= index, "the certificate does not cover the aggregate", hostile=True
+        )
         _require(checkpoint.root == self.root(checkpoint.size), "the certificate is of another log", hostile=True)
 
         def effect() -> None:

@@ -55,7 +55,7 @@ def roc_bound(events: Iterable[PrivacyEvent], false_positive_rates: Iterable[flo
     """The best ROC curve open to an attacker who sees every release and guesses if one record was there.
 
     Each point (epsilon, delta) of the profile bounds the trade-off function from below, and so does their
-    maximum (Dong, Roth, Su, "Gaussian differential privacy", 2019, Proposition 2.12).
+    maximum (Dong, Roth, Su, "Gaussian differential privacy", 2019, section 2.3).
     Raises:
         ValueError: a rate is not in [0, 1], or `dim` is out of range.
     """

@@ -15,6 +15,7 @@ from enum import IntEnum
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arrays import Int64Array, UInt64Array, frozen
 from ..digits import DigitBlocks, DigitLayout
@@ -185,7 +186,7 @@ def _unopened(block: int, answers: Mapping[str, UInt64Array]) -> BadShareError:
     )
 
 
-def _digits(message: "np.ndarray[tuple[int, ...], np.dtype[np.object_]]", layout: DigitLayout) -> Int64Array:
+def _digits(message: NDArray[np.object_], layout: DigitLayout) -> Int64Array:
     """Split signed integers into signed digits, int64[k, N]."""
     width, count = layout.width, layout.per_coefficient
     offset = sum(1 << (width * d + width - 1) for d in range(count))  # lifts every digit to [0, 2^width)

@@ -50,10 +50,9 @@ def test_ciphertext(key: JointKey, budget: NoiseBudget, layout: DigitLayout) -> 
     return EncryptedVector(suite, key.digest, np.stack([c0, c1])[None])
 
 
-def answer_test(piece: PieceKey, key: JointKey, budget: NoiseBudget, layout: DigitLayout) -> bytes:
-    """One piece's answer on the wire: the same bytes from every holder. Run by: a holder."""
-    residues = piece_answer(piece, test_ciphertext(key, budget, layout), purpose=Purpose.TEST)
-    return PartialDecryption(key.suite, key.digest, residues).encode()
+def answer_test(piece: PieceKey, test: EncryptedVector) -> bytes:
+    """One piece's answer on the wire: the same bytes from every holder. Run by: a holder, which made `test` itself."""
+    return PartialDecryption(test.suite, test.key_digest, piece_answer(piece, test, purpose=Purpose.TEST)).encode()
 
 
 def check_test(key: JointKey, budget: NoiseBudget, layout: DigitLayout, answers: Mapping[int, bytes]) -> None:

@@ -98,7 +98,10 @@ class Encryptor:
     def __init__(self, key: JointKey, budget: NoiseBudget, layout: DigitLayout) -> None:
         if budget.suite != key.suite or budget.pieces != key.sharing.pieces:
             raise ValueError("the noise budget is for another key")
-        if layout.coefficients != key.suite.ring_degree or layout.width * layout.per_coefficient > budget.plaintext_bits:
+        if (
+            layout.coefficients != key.suite.ring_degree
+            or layout.width * layout.per_coefficient > budget.plaintext_bits
+        ):
             raise ValueError("the digit layout does not fit the noise budget")
         self._key, self._budget, self._layout = key, budget, layout
         self._seal = _seal.SealKey(key.suite, key.b, key.a)

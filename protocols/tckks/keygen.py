@@ -15,6 +15,7 @@ and the public part is exactly b = -(a*s + e). The steps, as messages:
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NoReturn
 
 import numpy as np
@@ -63,8 +64,14 @@ class Ceremony:
 
     def common_polynomial(self) -> UInt64Array:
         """The polynomial `a` that all public parts share, uint64[K+1, N], NTT form: nobody chose it."""
-        label = b"secure-bfl/common-polynomial/v1" + self.identity
-        return wire.hash_to_polynomial(label, self.suite.ring_degree, self.suite.key_primes)
+        return _common_polynomial(self.identity, self.suite.ring_degree, self.suite.key_primes)
+
+
+@lru_cache(maxsize=4)
+def _common_polynomial(identity: bytes, degree: int, primes: tuple[int, ...]) -> UInt64Array:
+    polynomial = wire.hash_to_polynomial(b"secure-bfl/common-polynomial/v1" + identity, degree, primes)
+    polynomial.setflags(write=False)
+    return polynomial
 
 
 class PieceSeed:
@@ -100,15 +107,17 @@ def ternary(stream: bytes, degree: int) -> Int64Array:
     accepted = draws[draws < 255][:degree]
     if len(accepted) < degree:
         raise KeyGenerationError("the piece's stream ran out; draw another seed")
-    return (accepted % 3).astype(np.int64) - 1
+    trits: Int64Array = (accepted % 3).astype(np.int64) - 1
+    return trits
 
 
 def centred_binomial(stream: bytes) -> Int64Array:
     """Centred binomial with 21 + 21 coins, variance 10.5: SEAL's error law."""
     words = np.frombuffer(stream, dtype="<u8")
     mask = np.uint64((1 << 21) - 1)
-    heads = np.bitwise_count(words & mask).astype(np.int64)
-    return heads - np.bitwise_count((words >> np.uint64(21)) & mask).astype(np.int64)
+    heads: Int64Array = np.bitwise_count(words & mask).astype(np.int64)
+    tails: Int64Array = np.bitwise_count((words >> np.uint64(21)) & mask).astype(np.int64)
+    return heads - tails
 
 
 def derive_piece(ceremony: Ceremony, seed: PieceSeed) -> tuple[PieceKey, bytes]:
@@ -139,9 +148,7 @@ def deal(ceremony: Ceremony, member: int, *, rand: bytes) -> tuple[PieceSeed, ..
     mine = [p for p in range(ceremony.sharing.pieces) if ceremony.sharing.dealer(p) == member]
     label = b"secure-bfl/deal/v1" + ceremony.identity + member.to_bytes(2, "little")
     stream = hashlib.shake_256(label + rand).digest(SEED_BYTES * len(mine))
-    return tuple(
-        PieceSeed(p, stream[SEED_BYTES * i : SEED_BYTES * (i + 1)]) for i, p in enumerate(mine)
-    )
+    return tuple(PieceSeed(p, stream[SEED_BYTES * i : SEED_BYTES * (i + 1)]) for i, p in enumerate(mine))
 
 
 def check_piece(ceremony: Ceremony, seed: PieceSeed, public_part: bytes) -> PieceKey:

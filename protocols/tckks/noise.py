@@ -56,7 +56,7 @@ class NoiseBudget:
     @property
     def noise_bound(self) -> int:
         """The largest total noise in an honest opening: all pieces' smudging and all clients' errors."""
-        return self.pieces * 2**self.suite.smudging_bits + self.clients * self.error_bound
+        return (self.pieces << self.suite.smudging_bits) + self.clients * self.error_bound
 
     @property
     def scale_bits(self) -> int:

@@ -32,7 +32,9 @@ class ReplicatedSharing:
                 f"the threshold {self.threshold} exceeds the {self.members} members: nobody could ever decrypt"
             )
         if self.threshold < 2:
-            raise ValueError(f"a threshold of {self.threshold} would let one member decrypt alone; it must be at least 2")
+            raise ValueError(
+                f"a threshold of {self.threshold} would let one member decrypt alone; it must be at least 2"
+            )
 
     @property
     def missing_sets(self) -> tuple[tuple[int, ...], ...]:

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from protocols import dp
 from protocols.dp.events import MAX_STEPS, PrivacyEvent
 
@@ -162,20 +164,22 @@ def cross_check(events: Sequence[PrivacyEvent], facts: ReportFacts) -> tuple[Che
     """Ask every other accountant about the same events; the first answer is the formal one.
 
     The Opacus PRV accountant must lie within [PLD - 0.001, PLD + 0.02]; a Renyi (RDP) accountant gives an upper
-    bound and must not lie below PLD - 0.001.
+    bound and must not lie below PLD - 0.001. There is no bracket around an unbounded epsilon: PRV is not asked then.
     """
     own = accounted_epsilon(events, facts)
     delta = facts.delta_e12 / 1e12
-    prv = renyi = 0.0
+    formal = Check("dp-accounting RDP", formal_epsilon(events, facts), own - RDP_BELOW, math.inf)
+    renyi = 0.0
+    prv: float | None = 0.0
     if events:
         from ..adapters import opacus  # imports torch, which takes seconds; only this check needs it
 
-        prv, renyi = _bounded(opacus.prv_epsilon(events, delta)), _bounded(opacus.rdp_epsilon(events, delta))
-    return (
-        Check("dp-accounting RDP", formal_epsilon(events, facts), own - RDP_BELOW, math.inf),
-        Check("Opacus PRV", prv, own - PRV_BELOW, own + PRV_ABOVE),
-        Check("Opacus RDP", renyi, own - RDP_BELOW, math.inf),
-    )
+        # At sampling rate 1 Opacus takes log(0) on purpose; what overflows comes out as no number, hence as unbounded.
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            renyi = _bounded(opacus.rdp_epsilon(events, delta))
+            prv = _bounded(opacus.prv_epsilon(events, delta)) if math.isfinite(own) else None
+    checks = (formal, Check("Opacus RDP", renyi, own - RDP_BELOW, math.inf))
+    return checks if prv is None else (*checks, Check("Opacus PRV", prv, own - PRV_BELOW, own + PRV_ABOVE))
 
 
 def group(events: Sequence[PrivacyEvent], facts: ReportFacts, size: int) -> float:
@@ -232,7 +236,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 def series(facts: ReportFacts) -> tuple[SeriesPoint, ...]:
-    """Return the most exposed client's epsilon after each round; of more than 40 rounds, 40 with the last among them."""
+    """Return the most exposed client's epsilon after each round; of more than 40, 40 with the last among them."""
     numbers = round_numbers(facts)
     positions = _spread(len(numbers), _MAX_SERIES)
     return tuple(

@@ -1,6 +1,7 @@
 """The verdict: every accountant's answer, whether they agree, and which of them is the headline."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from protocols.dp.events import PrivacyEvent
 
@@ -8,7 +9,7 @@ from . import accounts
 from .accounts import History
 from .facts import ReportFacts
 
-__all__ = ["Assessment", "method_of"]
+__all__ = ["Assessment", "Claim", "all_as_planned", "checked_claims", "method_of"]
 
 _PLD = "dp-accounting PLD"
 _CLOSED_FORM = "analytic Gaussian, closed form"
@@ -45,3 +46,49 @@ class Assessment:
 def method_of(events: Sequence[PrivacyEvent]) -> str:
     """Name the means by which `accounted_epsilon` computes: closed form if every step takes every record."""
     return _CLOSED_FORM if all(event.sampling_rate_ppm == 1_000_000 for event in events) else _PLD
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One sentence about the ledger, and whether it holds."""
+
+    text: str
+    holds: bool
+
+
+def all_as_planned(facts: ReportFacts) -> bool:
+    """Whether every reservation is one round of the planned mechanism."""
+    ahead = accounts.planned_round(facts)
+    planned = {(ahead.noise_multiplier_milli, ahead.sampling_rate_ppm, ahead.steps)}
+    used = {(s.noise_multiplier_milli, s.sampling_rate_ppm, s.steps) for c in facts.clients for s in c.spends}
+    return used <= planned
+
+
+def checked_claims(seen: Assessment) -> tuple[Claim, ...]:
+    """Check what the facts can show, each claim by itself; the report prints those that fail too."""
+    facts = seen.facts
+    within = all(epsilon <= facts.epsilon_milli / 1000 for epsilon in seen.own.values())
+    claims = [
+        ("Every update in an opened sum was paid for by a reservation of its client.", _all_uploads_reserved(facts)),
+        ("No client reserved twice in one round.", _no_double_reservation(facts)),
+        ("Every reservation used the planned mechanism.", all_as_planned(facts)),
+        (
+            f"Every opened sum holds at least {facts.minimum_clients} clients' updates.",
+            all(len(entry.contributors) >= facts.minimum_clients for entry in facts.rounds),
+        ),
+        ("Every client's spending is within the budget.", within),
+        (
+            f"Partial decryptions are smudged to at least {accounts.LEAST_SMUDGING_BITS} statistical bits.",
+            facts.smudging_lambda >= accounts.LEAST_SMUDGING_BITS,
+        ),
+        ("All accountants agree.", seen.agree),
+    ]
+    return tuple(Claim(text, holds) for text, holds in claims)
+
+
+def _all_uploads_reserved(facts: ReportFacts) -> bool:
+    return all(set(client.uploads) <= {spend.round for spend in client.spends} for client in facts.clients)
+
+
+def _no_double_reservation(facts: ReportFacts) -> bool:
+    return all(len({spend.round for spend in client.spends}) == len(client.spends) for client in facts.clients)

@@ -14,7 +14,7 @@ from protocols.dp.events import PrivacyEvent
 
 from . import accounts, wording
 from .accounts import Check, SeriesPoint
-from .assessment import Assessment, method_of
+from .assessment import Assessment, all_as_planned, checked_claims, method_of
 from .facts import ReportFacts
 
 __all__ = ["SCHEMA_ID", "build", "encode"]
@@ -152,9 +152,6 @@ def _budget(seen: Assessment) -> dict[str, Any]:
 
 def _mechanism(facts: ReportFacts) -> dict[str, Any]:
     sigma = facts.noise_multiplier_milli / 1000
-    ahead = accounts.planned_round(facts)
-    planned = {(ahead.noise_multiplier_milli, ahead.sampling_rate_ppm, ahead.steps)}
-    used = {(s.noise_multiplier_milli, s.sampling_rate_ppm, s.steps) for c in facts.clients for s in c.spends}
     return {
         "name": "noisy sums of clipped per-record gradients (DP-SGD)",
         "noise_law": "discrete Gaussian on the integers",
@@ -168,7 +165,7 @@ def _mechanism(facts: ReportFacts) -> dict[str, Any]:
         if facts.sampling_rate_ppm == 1_000_000
         else "Poisson: every record independently in each step",
         "local_steps": facts.local_steps,
-        "all_spends_as_planned": used <= planned,
+        "all_spends_as_planned": all_as_planned(facts),
     }
 
 
@@ -194,35 +191,6 @@ def _accounting(seen: Assessment) -> dict[str, Any]:
         "series": _series(accounts.series(seen.facts)),
         "forecast": _series(accounts.forecast(seen.facts)),
     }
-
-
-def _checked(seen: Assessment) -> list[dict[str, Any]]:
-    facts = seen.facts
-    within = all(epsilon <= facts.epsilon_milli / 1000 for epsilon in seen.own.values())
-    claims = [
-        ("Every update in an opened sum was paid for by a reservation of its client.", _all_uploads_reserved(facts)),
-        ("No client reserved twice in one round.", _no_double_reservation(facts)),
-        ("Every reservation used the planned mechanism.", _mechanism(facts)["all_spends_as_planned"]),
-        (
-            f"Every opened sum holds at least {facts.minimum_clients} clients' updates.",
-            all(len(entry.contributors) >= facts.minimum_clients for entry in facts.rounds),
-        ),
-        ("Every client's spending is within the budget.", within),
-        (
-            f"Partial decryptions are smudged to at least {accounts.LEAST_SMUDGING_BITS} statistical bits.",
-            facts.smudging_lambda >= accounts.LEAST_SMUDGING_BITS,
-        ),
-        ("All accountants agree.", seen.agree),
-    ]
-    return [{"claim": claim, "holds": holds} for claim, holds in claims]
-
-
-def _all_uploads_reserved(facts: ReportFacts) -> bool:
-    return all(set(client.uploads) <= {spend.round for spend in client.spends} for client in facts.clients)
-
-
-def _no_double_reservation(facts: ReportFacts) -> bool:
-    return all(len({spend.round for spend in client.spends}) == len(client.spends) for client in facts.clients)
 
 
 def _evidence(facts: ReportFacts) -> dict[str, Any]:
@@ -287,7 +255,10 @@ def build(facts: ReportFacts) -> dict[str, Any]:
         "budget": _budget(seen),
         "mechanism": _mechanism(facts),
         "accounting": _accounting(seen),
-        "assumptions": {"checked": _checked(seen), "made": list(wording.ASSUMPTIONS_MADE)},
+        "assumptions": {
+            "checked": [{"claim": claim.text, "holds": claim.holds} for claim in checked_claims(seen)],
+            "made": list(wording.ASSUMPTIONS_MADE),
+        },
         "not_covered": list(wording.NOT_COVERED),
         "evidence": _evidence(facts),
         "utility": {

@@ -38,7 +38,7 @@ def compare(ours: Mapping[str, Any], theirs: Any) -> list[str]:
     """
     found: list[str] = []
     _walk("", ours, theirs, found)
-    return found
+    return found[:_MAX_DIFFERENCES]
 
 
 def _show(value: Any) -> str:
@@ -63,7 +63,7 @@ def _walk(path: str, ours: Any, theirs: Any, found: list[str]) -> None:
     if len(found) >= _MAX_DIFFERENCES:
         return
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
-        for key in sorted({*ours, *theirs}, key=str):
+        for key in sorted({*ours, *theirs}, key=str)[: _MAX_DIFFERENCES + len(ours)]:
             inner = f"{path}.{key}" if path else str(key)
             if key not in theirs:
                 found.append(f"{inner}: ledger says {_show(ours[key])}, report says nothing")
@@ -80,4 +80,4 @@ def _walk(path: str, ours: Any, theirs: Any, found: list[str]) -> None:
         if not _close(path, ours, theirs):
             found.append(f"{path}: ledger says {_show(ours)}, report says {_show(theirs)}")
     elif type(ours) is not type(theirs) or ours != theirs:
-        found.append(f"{path}: ledger says {_show(ours)}, report says {_show(theirs)}")
+        found.append(f"{path or 'report'}: ledger says {_show(ours)}, report says {_show(theirs)}")

@@ -128,9 +128,17 @@ def _trust(report: Mapping[str, Any]) -> Section:
 def _mechanism(report: Mapping[str, Any]) -> Section:
     mechanism, accounting = report["mechanism"], report["accounting"]
     names = {key: key.replace("_", " ") for key in mechanism}
-    order = (
-        "name noise_law noise_multiplier noise_std_units clip_norm clip_units rounding sampling_rate sampler".split()
-    )
+    order = [
+        "name",
+        "noise_law",
+        "noise_multiplier",
+        "noise_std_units",
+        "clip_norm",
+        "clip_units",
+        "rounding",
+        "sampling_rate",
+        "sampler",
+    ]
     order += ["local_steps", "all_spends_as_planned"]
     brackets = tuple(
         (

@@ -151,7 +151,7 @@ def plain_words(report: Mapping[str, Any]) -> list[str]:
         f"{clients} trained one model on {scope['dataset']} in {scope['finished_rounds']} of "
         f"{scope['planned_rounds']} planned rounds, sending noised and encrypted updates, never records.",
         _strength(report),
-        "This needs no trust in the operator, the members or other clients, since each client adds its noise before "
+        "The noise needs no trust in the operator, the members or other clients, since each client adds its own before "
         f"anything leaves it; encryption also hides single updates unless {encryption['threshold']} of "
         f"{encryption['members']} members work together.",
         _spending(report),

@@ -17,8 +17,6 @@ IMPORTERS = {
     "cbor2": ("ledger.cbor",),
     "cryptography": ("ledger.signing", "protocols.sampling", "secure_bfl.keystore", "secure_bfl.sealing"),
     "dp_accounting": ("protocols.dp.accounting",),
-    "nacl": ("ledger.signing",),
-    "numba": ("protocols.tckks.*", "protocols.packing"),
     "numpy": ("protocols.*", "secure_bfl.*"),
     "opacus": ("secure_bfl.adapters.opacus",),
     "rich": ("secure_bfl.progress",),
@@ -30,7 +28,7 @@ IMPORTERS = {
     "zstandard": ("protocols.tckks._seal",),
 }
 # Where the name to install differs from the name to import.
-DISTRIBUTIONS = {"dp_accounting": "dp-accounting", "nacl": "pynacl", "sklearn": "scikit-learn"}
+DISTRIBUTIONS = {"dp_accounting": "dp-accounting", "sklearn": "scikit-learn"}
 
 # The standard library's effects, and who may have them.
 EFFECTS = {
@@ -94,8 +92,7 @@ def test_the_check_sees_each_form_of_import(name: str, text: str, refused: list[
 
 def _required() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = [*project["dependencies"], *project["optional-dependencies"]["fast"]]
-    return {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in named}
+    return {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in project["dependencies"]}
 
 
 def test_what_is_required_is_imported_and_what_is_imported_is_required() -> None:

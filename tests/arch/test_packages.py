@@ -59,5 +59,7 @@ def test_public_names_are_listed(module: Module) -> None:
     assert listed is not None, "no literal __all__"
     assert len(listed) == len(set(listed))
     bound = bound_names(module.tree)
+    if module.is_package:
+        bound |= {path.stem for path in module.path.parent.iterdir()}
     assert [name for name in listed if name not in bound and "__getattr__" not in bound] == []
     assert [name for name in listed if name.startswith("_") and name != "__version__"] == []

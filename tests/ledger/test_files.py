@@ -87,9 +87,11 @@ def test_a_failing_disk_leaves_what_was_there(
     path = tmp_path / "file"
     write_durably(path, b"old")
     for write in (write_durably, create_durably):
-        with monkeypatch.context() as patch, pytest.raises(StoreError, match=words):
+        target = path if write is write_durably else tmp_path / "new"
+        with monkeypatch.context() as patch:
             patch.setattr(os, call, _failing(code))
-            write(path if write is write_durably else tmp_path / "new", DATA)
+            with pytest.raises(StoreError, match=words):
+                write(target, DATA)
         assert _names(tmp_path) == ["file"]
         assert path.read_bytes() == b"old"
 
@@ -214,7 +216,8 @@ def test_a_damaged_blob_is_named_and_never_overwritten(tmp_path: Path) -> None:
     name = DIGEST.hex()
     path = tmp_path / name[:2] / name[2:4] / name
     path.write_bytes(b"other byte")
-    for act in (lambda: blobs.get(DIGEST, size=10), lambda: blobs.put(DATA)):
+    acts: list[Callable[[], object]] = [lambda: blobs.get(DIGEST, size=10), lambda: blobs.put(DATA)]
+    for act in acts:
         with pytest.raises(BlobError, match=f"blob {name} is corrupt: its bytes are not"):
             act()
     assert path.read_bytes() == b"other byte"

@@ -13,6 +13,7 @@ import pytest
 from ledger import (
     Certificate,
     Checkpoint,
+    CosigningWitness,
     EquivocationError,
     Head,
     Log,
@@ -103,7 +104,7 @@ def test_the_caller_asks_within_the_log(store: Store) -> None:
 def test_a_head_is_checked_on_construction() -> None:
     for changes in ({"size": -1}, {"root": b"short"}, {"checkpoint": b""}, {"checkpoint": bytes(65_537)}):
         with pytest.raises(ValueError):
-            dataclasses.replace(Head(), **changes)  # type: ignore[arg-type]
+            dataclasses.replace(Head(), **changes)
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
@@ -376,6 +377,7 @@ def test_bad_answers_count_as_missing_and_are_named() -> None:
     note = federation.log.checkpoint()
     other = sign_checkpoint(Checkpoint(ORIGIN, 9, bytes(32)), key_of("sequencer"))
     lie = EquivocationError("lie", evidence=(note, other))
+    forged = EquivocationError("lie", evidence=(note, b"garbage"))
     for answer, size, reason, blamed in (
         ("garbage", 0, "em dash", True),
         (cosign(other, "member-1", key_of("member-1"), now=1), 0, "member-1 is bad", True),
@@ -386,14 +388,15 @@ def test_bad_answers_count_as_missing_and_are_named() -> None:
         (StateError("busy"), 0, "busy", False),
         ("", 7, "has cosigned size 7", False),
         (lie, 0, "does not prove", True),
+        (forged, 0, "does not prove", True),
     ):
-        witnesses = {"member-1": _Answering(answer, size), "member-2": None}
+        witnesses: dict[str, CosigningWitness | None] = {"member-1": _Answering(answer, size), "member-2": None}
         with pytest.raises(QuorumError, match=reason) as caught:
             certify(federation.log, witnesses, federation.policy, now=1)
         assert caught.value.culprits == (("member-1",) if blamed else ())
         assert caught.value.missing == NAMES
     # with one such member, four others are a quorum
-    good = {**federation.witnesses, "member-1": _Answering("garbage")}
+    good: dict[str, CosigningWitness | None] = {**federation.witnesses, "member-1": _Answering("garbage")}
     assert certify(federation.log, good, federation.policy, now=1).cosigners == NAMES[1:]
 
 
@@ -418,8 +421,8 @@ def test_no_two_forks_are_both_certified_with_one_dishonest_witness() -> None:
         len(certify(federation.log, {**federation.witnesses, "member-1": None}, federation.policy, now=1).cosigners)
         == 4
     )
+    faces = {"member-1": federation.witnesses["member-1"], "member-5": two_faced}
     with pytest.raises(QuorumError, match="has 2; missing: member-2, member-3, member-4"):
-        faces = {"member-1": federation.witnesses["member-1"], "member-5": two_faced}
         certify(fork.log, faces, fork.policy, now=1)
 
 

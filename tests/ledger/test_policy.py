@@ -13,7 +13,6 @@ from ledger import (
     DecodeError,
     Note,
     NoteSignature,
-    Policy,
     QuorumError,
     SignatureError,
     VerifierKey,
@@ -116,7 +115,7 @@ def test_unsafe_policies_are_refused() -> None:
         ({"witnesses": (*policy.witnesses, VerifierKey("w", COSIGNATURE_V1, log.public))}, "log's key"),
     ):
         with pytest.raises(ValueError, match=words):
-            dataclasses.replace(policy, **changes)  # type: ignore[arg-type]
+            dataclasses.replace(policy, **changes)
     assert dataclasses.replace(policy, quorum=5).needed == 5
 
 

@@ -162,7 +162,7 @@ def test_a_shortened_log_with_an_own_checkpoint_fails_the_policy(tmp_path: Path)
     forger.log.append_all([b"entry %d" % i for i in range(19)])
     shutil.copytree(tmp_path / "true", tmp_path / "forged")
     (tmp_path / "forged/checkpoint").write_bytes(forger.log.checkpoint())
-    with pytest.raises(ProofError, match="tile/0/000.p/19 is missing"):
+    with pytest.raises(ProofError, match=r"tile/0/000\.p/19 is missing"):
         read_published(tmp_path / "forged")
     publish(forger.log, forger.certify(), tmp_path / "whole")
     found = read_published(tmp_path / "whole")

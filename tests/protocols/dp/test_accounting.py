@@ -58,7 +58,8 @@ def test_abadi_2016_by_the_classic_conversion() -> None:
 
 def test_opacus_values() -> None:
     orders = tuple([1 + x / 10 for x in range(1, 100)] + [float(a) for a in range(12, 64)])
-    assert epsilon_rdp(OPACUS, 1e-5, orders=orders) == pytest.approx(7.32911117143, abs=5e-5)
+    # At fractional orders dp-accounting also counts the remainder of its series, so it is a little above.
+    assert 7.32911117143 <= epsilon_rdp(OPACUS, 1e-5, orders=orders) <= 7.32911117143 + 3e-4
     assert epsilon_rdp(OPACUS, 1e-5) == pytest.approx(7.32934, abs=5e-5)
     # Opacus' own upper bound by another method, for one step less, is 6.777395712 with an error of 0.01 added.
     assert 6.777395712 - 0.02 < epsilon_pld([PrivacyEvent(1500, 40_000, 2249)], 1e-5) < 6.777395712 + 1e-3
@@ -96,11 +97,13 @@ def test_sampled_steps_and_groups_against_quadrature(k: int, sigma: int, rate: i
 
 
 def test_groups_at_full_batch() -> None:
-    noise = next(milli for milli in range(1800, 2100) if gaussian_epsilon(1000 / milli, 1e-5) <= 2.0)
-    events = [PrivacyEvent(noise, FULL, 1)]
-    for k, epsilon in ((1, 2.0), (2, 4.4), (4, 10.1), (8, 24.5)):
-        assert group_epsilon(events, 1e-5, k) == pytest.approx(epsilon, abs=0.05)
-    almost_full = [PrivacyEvent(noise, FULL - 1, 1)]
+    events, sigma = [PrivacyEvent(2000, FULL, 1)], 2.0
+    x = np.linspace(-30, 45, 400_001)
+    for k in (1, 2, 4, 8):
+        epsilon = group_epsilon(events, 1e-5, k)
+        exact = hockey_stick(stats.norm.pdf(x, k, sigma), stats.norm.pdf(x, 0, sigma), x, epsilon)
+        assert exact == pytest.approx(1e-5, rel=1e-3)
+    almost_full = [PrivacyEvent(2000, FULL - 1, 1)]
     assert group_epsilon(almost_full, 1e-5, 4) == pytest.approx(group_epsilon(events, 1e-5, 4), rel=1e-3)
 
 

@@ -115,6 +115,12 @@ def test_rows_that_are_too_long_are_shortened() -> None:
     assert rows[2].tolist() == [4096, 1]
 
 
+def test_the_bound_is_enforced_whatever_the_arithmetic_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(3).normal(size=(100, 650))
+    monkeypatch.setattr("protocols.dp.release.np.trunc", np.rint)  # as if floating point had been a last bit too large
+    assert all(squared_norm(exact_sum(row[np.newaxis])) <= FULL.clip_units**2 for row in rows)
+
+
 def test_values_are_scaled_clipped_and_truncated_toward_zero() -> None:
     half = replace(FULL, clip_norm_micro=500_000)
     assert exact_sum(np.array([[0.25, -0.1]]), half).tolist() == [2048, -819]  # 0.1 / 0.5 * 4096 = 819.2

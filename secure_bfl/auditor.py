@@ -1,0 +1,240 @@
+"""The auditor: recomputes a whole run from its public files, and names what is wrong.
+
+Spec: round §6 (v1). Nothing private is read, nobody is believed: signatures, order, the committee's certificate, every
+sum, every answer, every model and the privacy report are computed again. The one thing the files cannot prove is that
+they are of the federation you mean; pin the genesis hash for that.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ledger import (
+    Certificate,
+    DirectoryBlobs,
+    LedgerError,
+    read_bounded,
+    read_published,
+    write_durably,
+)
+from protocols.errors import ProtocolError
+from protocols.tckks import commitment
+
+from .board import Transcript
+from .errors import EdgeError, OutputError
+from .layout import PublicFolder
+from .messages import Kind
+from .model import GlobalModel
+from .replay import RoundState
+from .report import build, compare, encode, html, markdown
+from .results import check_dry_run, final_model, next_model, report_facts
+
+__all__ = ["Auditor", "Finding", "Verdict", "write_report"]
+
+_REPORT_LIMIT = 16 << 20
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong (`error`) or odd but harmless (`note`). `where` names the thing."""
+
+    level: str
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What an audit found. `ok` only if nothing is wrong and the run is complete."""
+
+    findings: list[Finding] = field(default_factory=list)
+    transcript: Transcript | None = None
+    certificate: Certificate | None = None
+    rounds: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything holds."""
+        return self.certificate is not None and not any(f.level == "error" for f in self.findings)
+
+    def build_report(self) -> dict[str, Any]:
+        """The privacy budget report of a run that holds.
+
+        Raises:
+            ValueError: the run does not hold, so nothing can be reported from it.
+        """
+        if not self.ok or self.transcript is None or self.certificate is None:
+            raise ValueError("the run does not verify; a report is built from a verified ledger only")
+        return build(report_facts(self.transcript, self.certificate))
+
+
+class Auditor:
+    """Verifies one public folder."""
+
+    def __init__(self, folder: PublicFolder, *, genesis: bytes | None = None) -> None:
+        self._folder, self._pinned = folder, genesis
+        self._verdict = Verdict()
+
+    def verify(self, progress: Progress = lambda what, done, total: None, *, with_report: bool = True) -> Verdict:
+        """Recompute everything. Run by: anyone. Never raises on hostile files; look at the verdict's findings."""
+        self._verdict = verdict = Verdict()
+        with self._stage("blobs"):
+            self._check_blobs()
+        transcript: Transcript | None = None
+        with self._stage("ledger"):
+            transcript = self._read()
+        if transcript is None:
+            return verdict
+        with self._stage("key"):
+            if not transcript.replay.key_ready:
+                self._error("key", "key generation is not complete")
+            else:
+                check_dry_run(transcript)
+        model: GlobalModel | None = None
+        with self._stage("rounds"):
+            model = self._check_rounds(transcript, progress)
+        with self._stage("model"):
+            self._check_final_model(transcript, model)
+        if with_report:
+            with self._stage("report"):
+                self._check_report(transcript)
+        return verdict
+
+    def _error(self, where: str, what: str) -> None:
+        self._verdict.findings.append(Finding("error", where, what))
+
+    def _note(self, where: str, what: str) -> None:
+        self._verdict.findings.append(Finding("note", where, what))
+
+    @contextmanager
+    def _stage(self, where: str) -> Iterator[None]:
+        try:
+            yield
+        except (LedgerError, ProtocolError, EdgeError, ValueError, OSError) as exc:
+            self._error(where, str(exc))
+
+    def _check_blobs(self) -> None:
+        """Every file of the blob store must be what its name says, whether an entry names it or not."""
+        for path in sorted(self._folder.blobs.rglob("*")):
+            if path.is_dir():
+                continue
+            name = path.relative_to(self._folder.blobs).as_posix()
+            if path.name.startswith(".") and path.name.endswith(".tmp"):
+                self._note(f"blob {name}", "is a temporary file that a crash left; nothing reads it")
+                continue
+            if path.is_symlink() or not path.is_file():
+                self._error(f"blob {name}", "is not a regular file")
+                continue
+            hashed = hashlib.sha256()
+            with path.open("rb") as file:
+                while piece := file.read(1 << 20):
+                    hashed.update(piece)
+            if f"{path.name[:2]}/{path.name[2:4]}/{hashed.hexdigest()}" != name:
+                self._error(f"blob {path.name}", "its bytes are not those its name promises: a byte was changed")
+
+    def _read(self) -> Transcript:
+        published = read_published(self._folder.ledger)
+        transcript = Transcript(published.entries, DirectoryBlobs(self._folder.blobs))
+        for ignored in transcript.replay.ignored:
+            say = self._error if ignored.hostile else self._note
+            kind = Kind(ignored.kind).name if ignored.kind in set(Kind) else f"kind {ignored.kind}"
+            say(f"entry {ignored.index}", f"{kind} by {ignored.sender or 'nobody'} has no effect: {ignored.reason}")
+        if not transcript.started:
+            raise ValueError("the ledger does not begin with a genesis entry")
+        self._verdict.transcript = transcript
+        if self._pinned is not None and self._pinned != transcript.replay.context:
+            raise ValueError(
+                f"this is another federation: its genesis is {transcript.replay.context.hex()}, you pinned {self._pinned.hex()}"
+            )
+        self._verdict.certificate = transcript.roster.policy.verify(published.note)
+        return transcript
+
+    def _check_rounds(self, transcript: Transcript, progress: Progress) -> GlobalModel:
+        plan = transcript.roster.plan
+        model = GlobalModel.zero(plan.features, plan.classes)
+        for state in transcript.replay.rounds:
+            where = f"round {state.number}"
+            if state.model != commitment(model.encode()):
+                self._error(where, "starts from another model than the one the rounds before it give")
+            if state.result is None:
+                self._error(where, "is not finished")
+                break
+            self._check_sum(transcript, state)
+            model = next_model(transcript, state.number, model)
+            if state.result.model != commitment(model.encode()):
+                self._error(where, "the published model does not follow from the opened sum")
+            transcript.blobs.get(state.result.model, size=len(model.encode()))
+            self._verdict.rounds = state.number
+            progress("rounds", state.number, plan.rounds)
+        if self._verdict.rounds < plan.rounds:
+            self._error("run", f"{self._verdict.rounds} of {plan.rounds} planned rounds are finished")
+        return model
+
+    def _check_sum(self, transcript: Transcript, state: RoundState) -> None:
+        where = f"round {state.number}"
+        computed = commitment(transcript.sum_of(state.ciphertexts()).encode())
+        if state.aggregate is None or state.aggregate.ciphertext != computed:
+            self._error(where, "the aggregate is not the sum of the cohort's ciphertexts")
+        for name, vote in sorted(state.votes.items()):
+            if vote.ciphertext != computed:
+                self._error(where, f"{name} voted for another sum than the cohort's ciphertexts give")
+
+    def _check_final_model(self, transcript: Transcript, model: GlobalModel | None) -> None:
+        plan = transcript.roster.plan
+        if model is None or self._verdict.rounds < plan.rounds:
+            return
+        expected = final_model(transcript, model).encode()
+        found = read_bounded(self._folder.model, limit=len(expected))
+        if found != expected:
+            self._error(self._folder.model.name, "is not the model that follows from the ledger")
+
+    def _check_report(self, transcript: Transcript) -> None:
+        certificate = self._verdict.certificate
+        if certificate is None or self._verdict.rounds < transcript.roster.plan.rounds:
+            return
+        ours = build(report_facts(transcript, certificate))
+        name = self._folder.report_json.name
+        data = read_bounded(self._folder.report_json, limit=_REPORT_LIMIT)
+        if data is None:
+            self._error(name, "is missing; `secure-bfl report` writes it from the ledger")
+            return
+        try:
+            theirs = json.loads(data)
+        except (ValueError, RecursionError) as exc:
+            self._error(name, f"is not JSON: {exc}")
+            return
+        differences = compare(ours, theirs)
+        for difference in differences:
+            self._error(name, f"does not follow from the ledger: {difference}")
+        if differences:
+            return
+        if encode(theirs) != data:
+            self._error(name, "is not in canonical form")
+        for path, render in ((self._folder.report_markdown, markdown), (self._folder.report_html, html)):
+            if read_bounded(path, limit=_REPORT_LIMIT) != render(theirs).encode():
+                self._error(path.name, f"is not what {name} says")
+
+
+def write_report(folder: PublicFolder, *, genesis: bytes | None = None) -> dict[str, Any]:
+    """Verify a public folder's run, then write its privacy budget report in all three forms.
+
+    Raises:
+        OutputError: the run does not verify; the findings are in the message.
+    """
+    verdict = Auditor(folder, genesis=genesis).verify(with_report=False)
+    if not verdict.ok:
+        raise OutputError(
+            f"{folder.path} does not verify, so no report is written: {'; '.join(map(str, verdict.findings))}"
+        )
+    report = verdict.build_report()
+    write_durably(folder.report_markdown, markdown(report).encode())
+    write_durably(folder.report_html, html(report).encode())
+    write_durably(folder.report_json, encode(report))
+    return report

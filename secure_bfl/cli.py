@@ -1,0 +1,187 @@
+"""The command line `secure-bfl`: thin, it only reads options, calls the library and prints.
+
+Machine output goes to standard output, everything for people to standard error.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .exitcodes import ExitCode, code_of
+
+__all__ = ["main"]
+
+_EXAMPLES = """\
+examples:
+  secure-bfl demo --out out                    train on scikit-learn's digits: 10 clients, a committee of 5, threshold 3
+  secure-bfl demo --out out --drop 3           three clients vanish in every round; the rest go on
+  secure-bfl verify out                        recompute the whole run from its public files
+  secure-bfl verify out --genesis 4f2a...      and make sure that it is the federation you mean
+  secure-bfl report out                        write the privacy budget report again, from the ledger
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    codes = "\n".join(f"  {code.value:<3} {code.meaning}" for code in ExitCode)
+    parser = argparse.ArgumentParser(
+        prog="secure-bfl",
+        description="Federated learning in which nobody has to be trusted.",
+        epilog=f"{_EXAMPLES}\nexit codes:\n{codes}\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_verify(commands)
+    report = commands.add_parser(
+        "report",
+        help="build the privacy budget report from the verified ledger",
+        description="Verify a run, then write budget-report.json, .md and .html into its public folder.",
+    )
+    report.add_argument("dir", type=Path, help="the run's folder (or its public folder)")
+    report.add_argument("--genesis", type=_digest, help="refuse any other federation than this one (64 hex digits)")
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="run a whole federation on this machine, on real data",
+        description=(
+            "Train one shared model with differential privacy and threshold encryption, every party with its own keys "
+            "and its own folder. Leaves OUT/public (ledger, encrypted updates, model, privacy report: nothing secret) and "
+            "OUT/private (each party's state, with throw-away passphrases unless SECURE_BFL_PASSPHRASE is set). Killed "
+            "or stopped? The same command goes on where it was."
+        ),
+    )
+    demo.add_argument("--out", type=Path, required=True, help="output folder: new, empty, or a run to go on with")
+    demo.add_argument("--dataset", default="digits", help="digits, breast-cancer or fashion-mnist (default: digits)")
+    demo.add_argument("--clients", type=int, default=10, help="data holders, at least 2 (default: 10)")
+    demo.add_argument("--members", type=int, default=5, help="committee members, 2 to 8 (default: 5)")
+    demo.add_argument("--threshold", type=int, default=3, help="members that decrypt together, at least 2 (default: 3)")
+    demo.add_argument("--rounds", type=int, help="rounds of training (default: tuned for the data set)")
+    demo.add_argument("--epsilon", type=float, default=8.0, help="each record's privacy budget, whole run (default: 8)")
+    demo.add_argument("--delta", type=float, default=1e-5, help="the budget's delta (default: 1e-5)")
+    demo.add_argument("--digit-bits", type=int, help="width of a packed digit (default: just wide enough)")
+    demo.add_argument("--drop", type=int, default=0, metavar="K", help="K clients vanish in every round")
+    demo.add_argument("--offline-members", type=int, default=0, metavar="K", help="the last K members are away")
+    demo.add_argument("--json", action="store_true", help="one JSON object on standard output, no progress")
+
+
+def _add_verify(commands: Any) -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="recompute a run from its public files alone",
+        description=(
+            "Check every blob, entry, signature and certificate, then compute every sum, every opening, every model and "
+            "the privacy report again. Exit 0 only if all of it holds and the run is complete."
+        ),
+    )
+    verify.add_argument("dir", type=Path, help="the run's folder (or its public folder)")
+    verify.add_argument("--genesis", type=_digest, help="refuse any other federation than this one (64 hex digits)")
+    verify.add_argument("--json", action="store_true", help="one JSON object on standard output, no progress")
+
+
+def _digest(text: str) -> bytes:
+    try:
+        value = bytes.fromhex(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError("expected hexadecimal digits") from exc
+    if len(value) != 32:
+        raise argparse.ArgumentTypeError("expected 64 hexadecimal digits")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code. Run by: people and scripts."""
+    options = _parser().parse_args(arguments)
+    commands = {"demo": _demo, "verify": _verify, "report": _report}
+    try:
+        return commands[options.command](options)
+    except KeyboardInterrupt:
+        print("secure-bfl: stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    except Exception as exc:
+        code = code_of(exc)
+        if code is None:
+            raise
+        if getattr(options, "json", False):
+            print(json.dumps({"error": str(exc), "exit_code": int(code)}))
+        print(f"secure-bfl: {exc}", file=sys.stderr)
+        return int(code)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from .demo import Faults, run_demo  # torch takes seconds to load; the other commands do without
+    from .plan import FederationPlan
+    from .progress import Progress
+
+    plan = FederationPlan.create(
+        options.dataset,
+        clients=options.clients,
+        members=options.members,
+        threshold=options.threshold,
+        rounds=options.rounds,
+        epsilon=options.epsilon,
+        delta=options.delta,
+        digit_bits=options.digit_bits,
+    )
+    with Progress(quiet=options.json) as progress:
+        progress.say(
+            f"{plan.dataset}: {plan.parameters} parameters, {plan.clients} clients, {plan.rounds} rounds; "
+            f"epsilon {plan.epsilon:g} at delta {plan.delta:g}; {plan.suite.name}, smudging 2^-{plan.smudging_lambda}"
+        )
+        faults = Faults(options.drop, options.offline_members)
+        result = run_demo(plan, options.out, faults=faults, progress=progress)
+    if options.json:
+        print(json.dumps(result.to_json()))
+    else:
+        print(
+            f"\naccuracy   {result.accuracy:.1%} on public held-out records\n"
+            f"privacy    epsilon {_shown(result.epsilon)} at delta {result.delta:g}, per record, whole run\n"
+            f"size       {result.bytes_per_param:.1f} bytes per parameter and client a round\n"
+            f"time       {result.seconds:.1f} s\n"
+            f"genesis    {result.genesis}\n"
+            f"\npublic     {options.out / 'public'}: ledger, encrypted updates, model, privacy budget report\n"
+            f"private    {options.out / 'private'}: each party's own state, with throw-away passphrases beside the keys\n"
+            f"\nNow run:   secure-bfl verify {options.out}",
+        )
+    return int(ExitCode.OK if result.verdict == "agree" else ExitCode.ACCOUNTANTS)
+
+
+def _shown(epsilon: float | str) -> str:
+    return epsilon if isinstance(epsilon, str) else f"{epsilon:.2f}"
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from .auditor import Auditor
+    from .layout import PublicFolder
+    from .progress import Progress
+
+    folder = PublicFolder.of(options.dir)
+    with Progress(quiet=options.json) as progress:
+        verdict = Auditor(folder, genesis=options.genesis).verify(progress)
+    genesis = "" if verdict.transcript is None else verdict.transcript.replay.context.hex()
+    if options.json:
+        findings = [{"level": f.level, "where": f.where, "what": f.what} for f in verdict.findings]
+        print(json.dumps({"ok": verdict.ok, "findings": findings, "genesis": genesis, "rounds": verdict.rounds}))
+    else:
+        for finding in verdict.findings:
+            print(f"{finding.level}: {finding}")
+        if verdict.ok:
+            print(f"verified: {verdict.rounds} rounds follow from the public files; genesis {genesis}")
+        else:
+            print("not verified")
+    return int(ExitCode.OK if verdict.ok else ExitCode.FINDINGS)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from .auditor import write_report
+    from .layout import PublicFolder
+
+    folder = PublicFolder.of(options.dir)
+    report = write_report(folder, genesis=options.genesis)
+    print(folder.report_html)
+    return int(ExitCode.OK if report["accounting"]["verdict"] == "agree" else ExitCode.ACCOUNTANTS)

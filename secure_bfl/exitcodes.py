@@ -1,0 +1,71 @@
+"""The exit codes of `secure-bfl`, documented in docs/reference/cli.md.
+
+One table decides which error gives which code, so that the documentation, `--help` and the program agree.
+"""
+
+from enum import IntEnum
+from typing import Final
+
+import ledger
+from protocols.errors import CapacityError, KeyGenerationError, PrivacyError, ProtocolError, QuorumError
+
+from .errors import ChainError, DatasetError, EdgeError, KeystoreError, OutputError
+
+__all__ = ["ExitCode", "code_of"]
+
+
+class ExitCode(IntEnum):
+    """What the process says to its caller."""
+
+    OK = 0
+    FINDINGS = 1
+    USAGE = 2
+    BUDGET = 3
+    ACCOUNTANTS = 4
+    CHAIN = 5
+    QUORUM = 7
+    OUTPUT = 8
+    DATASET = 9
+    PEER = 10
+
+    @property
+    def meaning(self) -> str:
+        """One line for people."""
+        return _MEANING[self]
+
+
+_MEANING: Final = {
+    ExitCode.OK: "fine",
+    ExitCode.FINDINGS: "verify found something wrong",
+    ExitCode.USAGE: "an option or the plan it asks for is impossible",
+    ExitCode.BUDGET: "the privacy budget would be exceeded",
+    ExitCode.ACCOUNTANTS: "the privacy accountants disagree",
+    ExitCode.CHAIN: "an odometer or a store is broken or was rolled back",
+    ExitCode.QUORUM: "too few parties took part; start again when they are back",
+    ExitCode.OUTPUT: "the output folder or the disk cannot be used",
+    ExitCode.DATASET: "the data set is unknown or not installed",
+    ExitCode.PEER: "a party sent something wrong; it is named",
+}
+
+_CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (
+    (CapacityError, ExitCode.USAGE),
+    (PrivacyError, ExitCode.BUDGET),
+    (ChainError, ExitCode.CHAIN),
+    (QuorumError, ExitCode.QUORUM),
+    (ledger.QuorumError, ExitCode.QUORUM),
+    (OutputError, ExitCode.OUTPUT),
+    (ledger.StoreError, ExitCode.OUTPUT),
+    (KeystoreError, ExitCode.OUTPUT),
+    (OSError, ExitCode.OUTPUT),
+    (DatasetError, ExitCode.DATASET),
+    (KeyGenerationError, ExitCode.PEER),
+    (ProtocolError, ExitCode.PEER),
+    (ledger.LedgerError, ExitCode.PEER),
+    (EdgeError, ExitCode.PEER),
+    (ValueError, ExitCode.USAGE),
+)
+
+
+def code_of(error: Exception) -> ExitCode | None:
+    """The exit code of an expected error, or None for one that is a defect of this program."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), None)
