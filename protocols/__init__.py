@@ -1,4 +1,41 @@
 """The mathematics: deterministic functions from bytes and arrays to bytes and arrays.
 
-Nothing here opens a file, reads a clock, or asks the operating system for randomness.
+Nothing here opens a file, reads a clock, or asks the operating system for randomness (but for SEAL's public key, which it
+loads through a temporary file). The parts: `grid`, `digits` and `packing` (reals to integers to digits), `suites` and
+`ring` (parameters and arithmetic), `tckks` (threshold encryption), `dp` (differential privacy).
 """
+
+from .digits import DigitBlocks, DigitLayout
+from .errors import (
+    BadShareError,
+    CapacityError,
+    DecodeError,
+    KeyGenerationError,
+    PrivacyError,
+    ProtocolError,
+    QuorumError,
+    StateError,
+)
+from .grid import Grid, GridVector
+from .packing import digit_width, pack, unpack
+from .suites import Suite, suite
+
+__all__ = [
+    "BadShareError",
+    "CapacityError",
+    "DecodeError",
+    "DigitBlocks",
+    "DigitLayout",
+    "Grid",
+    "GridVector",
+    "KeyGenerationError",
+    "PrivacyError",
+    "ProtocolError",
+    "QuorumError",
+    "StateError",
+    "Suite",
+    "digit_width",
+    "pack",
+    "suite",
+    "unpack",
+]

@@ -1,1 +1,72 @@
-"""Federated learning in which nobody has to be trusted."""
+"""Federated learning in which nobody has to be trusted.
+
+Plan a federation (`FederationPlan`), generate its key and run it (`run_round`, or the roles `Operator`, `Member` and
+`Client` on a `Board`), publish it (`publish_run`), audit it (`Auditor`), and read what it cost (`write_report`).
+
+Names are imported when they are first used: torch takes seconds to load, and not everything needs it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from .auditor import Auditor, Finding, Verdict
+    from .board import Board, Transcript
+    from .client import Client
+    from .identity import Identity
+    from .layout import PublicFolder
+    from .local_training import Records
+    from .member import Member
+    from .messages import Role
+    from .model import GlobalModel
+    from .operator import Operator
+    from .plan import FederationPlan
+    from .publication import publish_run, write_report
+    from .reference import Outcome, run_round
+    from .training import Training
+
+__all__ = [
+    "Auditor",
+    "Board",
+    "Client",
+    "FederationPlan",
+    "Finding",
+    "GlobalModel",
+    "Identity",
+    "Member",
+    "Operator",
+    "Outcome",
+    "PublicFolder",
+    "Records",
+    "Role",
+    "Training",
+    "Transcript",
+    "Verdict",
+    "publish_run",
+    "run_round",
+    "write_report",
+]
+
+_HOMES: Final = {
+    "auditor": ("Auditor", "Finding", "Verdict"),
+    "board": ("Board", "Transcript"),
+    "client": ("Client",),
+    "identity": ("Identity",),
+    "layout": ("PublicFolder",),
+    "local_training": ("Records",),
+    "member": ("Member",),
+    "messages": ("Role",),
+    "model": ("GlobalModel",),
+    "operator": ("Operator",),
+    "plan": ("FederationPlan",),
+    "publication": ("publish_run", "write_report"),
+    "reference": ("Outcome", "run_round"),
+    "training": ("Training",),
+}
+_MODULE_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)

@@ -18,13 +18,12 @@ from ledger import (
     LedgerError,
     read_bounded,
     read_published,
-    write_durably,
 )
 from protocols.errors import ProtocolError
 from protocols.tckks import commitment
 
 from .board import Transcript
-from .errors import EdgeError, OutputError
+from .errors import EdgeError
 from .layout import PublicFolder
 from .messages import Kind
 from .model import GlobalModel
@@ -32,7 +31,7 @@ from .replay import RoundState
 from .report import build, compare, encode, html, markdown
 from .results import check_dry_run, final_model, next_model, report_facts
 
-__all__ = ["Auditor", "Finding", "Verdict", "write_report"]
+__all__ = ["Auditor", "Finding", "Verdict"]
 
 _REPORT_LIMIT = 16 << 20
 Progress = Callable[[str, int, int], None]
@@ -220,21 +219,3 @@ class Auditor:
         for path, render in ((self._folder.report_markdown, markdown), (self._folder.report_html, html)):
             if read_bounded(path, limit=_REPORT_LIMIT) != render(theirs).encode():
                 self._error(path.name, f"is not what {name} says")
-
-
-def write_report(folder: PublicFolder, *, genesis: bytes | None = None) -> dict[str, Any]:
-    """Verify a public folder's run, then write its privacy budget report in all three forms.
-
-    Raises:
-        OutputError: the run does not verify; the findings are in the message.
-    """
-    verdict = Auditor(folder, genesis=genesis).verify(with_report=False)
-    if not verdict.ok:
-        raise OutputError(
-            f"{folder.path} does not verify, so no report is written: {'; '.join(map(str, verdict.findings))}"
-        )
-    report = verdict.build_report()
-    write_durably(folder.report_markdown, markdown(report).encode())
-    write_durably(folder.report_html, html(report).encode())
-    write_durably(folder.report_json, encode(report))
-    return report

@@ -178,8 +178,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from .auditor import write_report
     from .layout import PublicFolder
+    from .publication import write_report
 
     folder = PublicFolder.of(options.dir)
     report = write_report(folder, genesis=options.genesis)

@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 
-from ledger import CosigningWitness, publish, write_durably
+from ledger import Certificate, CosigningWitness, publish
 from protocols.tckks import EncryptedVector
 
-from .auditor import write_report
 from .board import Board
 from .client import Client
 from .datasets import Dataset, load
@@ -25,6 +24,7 @@ from .model import GlobalModel
 from .operator import Operator
 from .plan import FederationPlan
 from .progress import Progress
+from .publication import publish_run
 from .results import check_dry_run, final_model, next_model
 from .workspace import Workspace
 
@@ -89,12 +89,11 @@ def run_demo(
     workspace = Workspace.claim(out, plan)
     try:
         run = _Run(workspace, dataset, faults, progress, lambda: int(clock()))
-        model = run.to_the_end()
-        board = run.board
+        model, certificate = run.to_the_end()
+        genesis = run.board.replay.context.hex()
+        report = publish_run(run.board, certificate, model, workspace.public)
     finally:
         workspace.close()
-    write_durably(workspace.public.model, model.encode())
-    report = write_report(workspace.public)
     size = EncryptedVector.encoded_size(plan.suite, plan.blocks)
     return DemoResult(
         accuracy=model.accuracy(dataset.held_out.features, dataset.held_out.labels),
@@ -105,7 +104,7 @@ def run_demo(
         seconds=time.monotonic() - started,
         parameters=plan.parameters,
         clients=plan.clients,
-        genesis=board.replay.context.hex(),
+        genesis=genesis,
         verdict=report["accounting"]["verdict"],
         folder=str(out),
     )
@@ -140,7 +139,7 @@ class _Run:
             opened()
         self._present = self.members[: plan.members - faults.offline_members]
 
-    def to_the_end(self) -> GlobalModel:
+    def to_the_end(self) -> tuple[GlobalModel, Certificate]:
         """Found, generate the key, run every round, publish."""
         plan = self._workspace.plan
         identities = [self.operator.identity, *(m.identity for m in self.members), *(c.identity for c in self.clients)]
@@ -154,8 +153,7 @@ class _Run:
                 model = self._round(number, model)
                 self._publish()
             self._progress("rounds", number, plan.rounds)
-        self._publish()
-        return final_model(self.board, model)
+        return final_model(self.board, model), self._publish()
 
     def _is_finished(self, number: int) -> bool:
         rounds = self.board.replay.rounds
@@ -168,14 +166,15 @@ class _Run:
         data = self.board.blobs.get(result.model, size=len(GlobalModel.zero(plan.features, plan.classes).encode()))
         return GlobalModel.decode(data, plan.features, plan.classes)
 
-    def _publish(self) -> None:
-        """Have the newest entries certified and put the ledger into the public folder; nothing if it is there."""
+    def _publish(self) -> Certificate:
+        """Have the newest entries certified, if they are not, and the ledger in the public folder."""
         log, policy = self.board.log, self.board.roster.policy
         note = log.certified()
         certificate = None if note is None else policy.verify(note)
         if certificate is None or certificate.checkpoint.size != log.size:
             certificate = self.board.certify(self._witnesses(), now=self._now())
         publish(log, certificate, self._workspace.public.ledger)
+        return certificate
 
     def _generate_key(self) -> None:
         """All members take part; one that is away from the first round on was here before."""

@@ -130,7 +130,7 @@ class FederationPlan(Body):
             raise ValueError(f"{training.records} training records cannot be split over {clients} clients")
         parameters = (training.features + 1) * training.classes
         budget = cls._budget(epsilon, delta, training, rounds, parameters)
-        grid = Grid(training.value_bits, training.step_bits)
+        grid = Grid(training.value_bits, training.step_bits(rounds))
         return cls(
             dataset=dataset,
             features=training.features,
@@ -141,18 +141,18 @@ class FederationPlan(Body):
             minimum_clients=max(MIN_CLIENTS, clients // 2) if minimum_clients is None else minimum_clients,
             rounds=rounds,
             local_steps=training.local_steps,
-            expected_batch=max(1, training.records * training.sampling_rate_ppm // (clients * 1_000_000)),
+            expected_batch=training.expected_batch(clients),
             sampling_rate_ppm=training.sampling_rate_ppm,
             noise_multiplier_milli=budget,
             clip_units=training.clip_units,
             clip_norm_micro=training.clip_norm_micro,
-            learning_rate_micro=training.learning_rate_micro(budget),
+            learning_rate_micro=training.learning_rate_micro(budget, clients=clients, rounds=rounds),
             momentum_milli=training.momentum_milli,
-            average_from=training.average_from(rounds),
+            average_from=max(1, rounds - training.averaged_rounds + 1),
             epsilon_milli=math.floor(epsilon * 1000),
             delta_e12=math.floor(delta * 10**12),
             value_bits=training.value_bits,
-            step_bits=training.step_bits,
+            step_bits=training.step_bits(rounds),
             digit_width=digit_width(grid, clients) if digit_bits is None else digit_bits,
             ring_degree=for_model(parameters).ring_degree,
         )

@@ -7,7 +7,7 @@ Spec: round §4 (v1), which prints `run_round`. Nothing outlives the call; the d
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ledger import Certificate, Log, MemoryBlobs, MemoryStore, MemoryWitnessStore, VerifierKey, Witness
+from ledger import Blobs, Certificate, Log, MemoryBlobs, MemoryStore, MemoryWitnessStore, VerifierKey, Witness
 
 from .board import Board
 from .client import Client
@@ -28,17 +28,18 @@ __all__ = ["Outcome", "run_round"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What one round leaves: the public board, the certificate of its end, and the new model."""
+    """What one round leaves: the public board, the certificate of its end, and the new model: see `publish_run`."""
 
     board: Board
     certificate: Certificate
     model: GlobalModel
 
 
-def run_round(plan: FederationPlan, records: Sequence[Records], *, now: int) -> Outcome:
+def run_round(plan: FederationPlan, records: Sequence[Records], *, blobs: Blobs, now: int) -> Outcome:
     """Found a federation, generate its key, and run its first round.
 
-    `records` are the clients' data, one entry a client. Units: now in POSIX seconds, for the cosignatures.
+    `records` are the clients' data, one entry a client; `blobs` keeps what is too large for the log.
+    Units: now in POSIX seconds, for the cosignatures.
 
     Raises:
         ValueError: there are not as many records as clients.
@@ -49,7 +50,7 @@ def run_round(plan: FederationPlan, records: Sequence[Records], *, now: int) -> 
     # Everybody makes their own keys; the operator opens the log and writes the plan and the parties into it.
     operator = Operator(Identity.in_memory(OPERATOR, Role.OPERATOR))
     log = Log(MemoryStore(), f"secure-bfl/{operator.identity.note.public.hex()[:16]}", operator.identity.note)
-    board = Board(log, MemoryBlobs())
+    board = Board(log, blobs)
     members = [_member(number, log.verifier) for number in range(1, plan.members + 1)]
     clients = [_client(number, plan, data) for number, data in enumerate(records, start=1)]
     identities = [operator.identity, *(m.identity for m in members), *(c.identity for c in clients)]

@@ -63,7 +63,7 @@ def _walk(path: str, ours: Any, theirs: Any, found: list[str]) -> None:
     if len(found) >= _MAX_DIFFERENCES:
         return
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
-        for key in sorted({*ours, *theirs}, key=str)[: _MAX_DIFFERENCES + len(ours)]:
+        for key in sorted({*ours, *theirs}, key=str):
             inner = f"{path}.{key}" if path else str(key)
             if key not in theirs:
                 found.append(f"{inner}: ledger says {_show(ours[key])}, report says nothing")

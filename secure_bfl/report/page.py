@@ -125,6 +125,11 @@ def _trust(report: Mapping[str, Any]) -> Section:
     )
 
 
+def _bracket(check: Mapping[str, Any]) -> str:
+    low = text(check["low"])
+    return f"at least {low}" if check["high"] == "unbounded" else f"{low} to {text(check['high'])}"
+
+
 def _mechanism(report: Mapping[str, Any]) -> Section:
     mechanism, accounting = report["mechanism"], report["accounting"]
     names = {key: key.replace("_", " ") for key in mechanism}
@@ -144,7 +149,7 @@ def _mechanism(report: Mapping[str, Any]) -> Section:
         (
             check["accountant"],
             text(check["epsilon"]),
-            f"{text(check['low'])} to {text(check['high'])}",
+            _bracket(check),
             "holds" if check["holds"] else "FAILS",
             text(check["clients"]),
         )
@@ -160,7 +165,7 @@ def _mechanism(report: Mapping[str, Any]) -> Section:
                 "Events of the most exposed client",
                 ("noise multiplier", "sampling rate", "steps"),
                 rows_of(accounting["events"], "noise_multiplier", "sampling_rate", "steps"),
-                frozenset({0, 1, 2}),
+                frozenset({1, 2}),
             ),
             Table(
                 "Cross-checks",

@@ -322,8 +322,13 @@ def test_spread_ends_with_the_last(count: int, most: int) -> None:
 def test_long_runs_are_thinned_out() -> None:
     spends = tuple(Spend(number, 1, 50_000, 1_000_000) for number in range(1, 101))
     clients = (ClientFacts("ana", spends, tuple(range(1, 101))),)
-    facts = federation(done=0, noise=50_000, steps=1, clients=clients, planned_rounds=500, minimum_clients=1)
-    accounting = build(replace(facts, rounds=rounds_of(clients, 100)))["accounting"]
+    run: dict[str, Any] = {
+        "clients": clients,
+        "rounds": rounds_of(clients, 100),
+        "planned_rounds": 500,
+        "minimum_clients": 1,
+    }
+    accounting = build(federation(noise=50_000, steps=1, **run))["accounting"]
     assert len(accounting["series"]) == 40
     assert accounting["series"][-1]["round"] == 100
     assert accounting["forecast"][-1]["rounds"] == 500
