@@ -1,8 +1,8 @@
 """The mathematics: deterministic functions from bytes and arrays to bytes and arrays.
 
-Nothing here opens a file, reads a clock, or asks the operating system for randomness (but for SEAL's public key, which it
-loads through a temporary file). The parts: `grid`, `digits` and `packing` (reals to integers to digits), `suites` and
-`ring` (parameters and arithmetic), `tckks` (threshold encryption), `dp` (differential privacy).
+Nothing here opens a file, reads a clock, or asks the operating system for randomness; the one exception is SEAL, which
+loads a public key through a temporary file. The parts: `grid`, `digits` and `packing` (reals to integers to digits),
+`suites` and `ring` (parameters and arithmetic), `tckks` (threshold encryption), `dp` (differential privacy).
 """
 
 from .digits import DigitBlocks, DigitLayout

@@ -150,7 +150,8 @@ class Auditor:
         self._verdict.transcript = transcript
         if self._pinned is not None and self._pinned != transcript.replay.context:
             raise ValueError(
-                f"this is another federation: its genesis is {transcript.replay.context.hex()}, you pinned {self._pinned.hex()}"
+                f"this is another federation: its genesis is {transcript.replay.context.hex()}, "
+                f"you pinned {self._pinned.hex()}"
             )
         self._verdict.certificate = transcript.roster.policy.verify(published.note)
         return transcript

@@ -5,6 +5,7 @@ Machine output goes to standard output, everything for people to standard error.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,9 +52,9 @@ def _add_demo(commands: Any) -> None:
         help="run a whole federation on this machine, on real data",
         description=(
             "Train one shared model with differential privacy and threshold encryption, every party with its own keys "
-            "and its own folder. Leaves OUT/public (ledger, encrypted updates, model, privacy report: nothing secret) and "
-            "OUT/private (each party's state, with throw-away passphrases unless SECURE_BFL_PASSPHRASE is set). Killed "
-            "or stopped? The same command goes on where it was."
+            "and its own folder. Leaves OUT/public (ledger, encrypted updates, model, privacy report: nothing secret) "
+            "and OUT/private (each party's state, with throw-away passphrases unless SECURE_BFL_PASSPHRASE is set). "
+            "Killed or stopped? The same command goes on where it was."
         ),
     )
     demo.add_argument("--out", type=Path, required=True, help="output folder: new, empty, or a run to go on with")
@@ -75,8 +76,8 @@ def _add_verify(commands: Any) -> None:
         "verify",
         help="recompute a run from its public files alone",
         description=(
-            "Check every blob, entry, signature and certificate, then compute every sum, every opening, every model and "
-            "the privacy report again. Exit 0 only if all of it holds and the run is complete."
+            "Check every blob, entry, signature and certificate, then compute every sum, every opening, every model "
+            "and the privacy report again. Exit 0 only if all of it holds and the run is complete."
         ),
     )
     verify.add_argument("dir", type=Path, help="the run's folder (or its public folder)")
@@ -145,10 +146,17 @@ def _demo(options: argparse.Namespace) -> int:
             f"time       {result.seconds:.1f} s\n"
             f"genesis    {result.genesis}\n"
             f"\npublic     {options.out / 'public'}: ledger, encrypted updates, model, privacy budget report\n"
-            f"private    {options.out / 'private'}: each party's own state, with throw-away passphrases beside the keys\n"
+            f"private    {options.out / 'private'}: each party's own state{_passphrases()}\n"
             f"\nNow run:   secure-bfl verify {options.out}",
         )
     return int(ExitCode.OK if result.verdict == "agree" else ExitCode.ACCOUNTANTS)
+
+
+def _passphrases() -> str:
+    from .keystore import PASSPHRASE_VARIABLE
+
+    known = PASSPHRASE_VARIABLE in os.environ
+    return "" if known else ", with THROW-AWAY passphrases beside the keys: not for real data"
 
 
 def _shown(epsilon: float | str) -> str:

@@ -1,8 +1,9 @@
 """A client: trains on its own records, encrypts, commits.
 
 Spec: round §4.1 (v1). The order is fixed: reserve the privacy, record the spend, train, persist the ciphertext, claim
-it, send it, commit to it. Every step can be interrupted and done again: what was claimed is sent again, byte for byte;
-what was reserved but not claimed never left, and is done again under the same reservation.
+it, commit to it, send it. The commitment stands in the log before anybody can see the ciphertext, so nobody can commit
+to a copy first. Every step can be interrupted and done again: what was claimed is sent again, byte for byte; what was
+reserved but not claimed never left, and is done again under the same reservation.
 """
 
 import hashlib
@@ -47,7 +48,7 @@ class Client:
         """
         self._check_not_rolled_back(board)
         round_state = board.round(number)
-        reservation = self._odometer.reserve(number, board.roster.plan.round_event)
+        reservation = self._odometer.reserve(board.replay.context, number, board.roster.plan.round_event)
         if self.name not in round_state.spends:
             event = reservation.event
             spend = BudgetSpend(
@@ -76,6 +77,7 @@ class Client:
         """
         round_state = board.round(number)
         if self.name in round_state.commits:
+            self._send(board, number)
             return True
         if round_state.closed is not None:
             return False
@@ -85,9 +87,18 @@ class Client:
         ciphertext = self._claimed(board, number)
         if ciphertext is None:
             ciphertext = self._train_and_encrypt(board, number, model)
-        digest = board.blobs.put(ciphertext)
-        board.append(UpdateCommit(number, digest), self.name, self.identity.signing)
+        commit = UpdateCommit(number, hashlib.sha256(ciphertext).digest())
+        board.append(commit, self.name, self.identity.signing)
+        board.blobs.put(ciphertext)
         return True
+
+    def _send(self, board: Board, number: int) -> None:
+        """Send a committed ciphertext that a crash kept from the blob store."""
+        digest = board.round(number).commits[self.name][1].ciphertext
+        if not board.blobs.has(digest):
+            ciphertext = self._claimed(board, number)
+            if ciphertext is not None:
+                board.blobs.put(ciphertext)
 
     def _claim_name(self, board: Board, number: int) -> str:
         return f"update/{board.replay.context.hex()}/{number}"

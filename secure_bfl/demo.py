@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ledger import Certificate, CosigningWitness, publish
 from protocols.tckks import EncryptedVector
 
@@ -85,7 +83,6 @@ def run_demo(
     faults.check(plan)
     plan.check_suite()
     dataset = load(plan.dataset, plan.clients)
-    torch.set_num_threads(1)  # one small layer: threads only cost here
     workspace = Workspace.claim(out, plan)
     try:
         run = _Run(workspace, dataset, faults, progress, lambda: int(clock()))

@@ -68,6 +68,7 @@ def train_round(
     mechanism, law = plan.mechanism, DiscreteGaussian(plan.mechanism.noise_std_units)
     seeds = hashlib.shake_256(b"secure-bfl/local-training/v1" + rand).digest(64 * plan.local_steps)
     noises = [law.sample(plan.parameters, seeds[64 * i : 64 * i + 32]) for i in range(plan.local_steps)]
+    torch.set_num_threads(1)  # one small layer: more threads only wait for each other
     engine = GradientEngine(linear_model(plan.features, plan.classes))
     features, labels = torch.from_numpy(records.features.astype(np.float32)), torch.from_numpy(records.labels.copy())
     vector, velocity = model.vector.copy(), np.zeros(plan.parameters)

@@ -25,12 +25,17 @@ __all__ = ["FileOdometer", "MemoryOdometer", "Odometer", "Reservation"]
 
 _MAX_BYTES: Final = 64 << 20
 _START: Final = bytes(32)
+_RUN_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """One round's privacy, reserved. `head` is the chain's hash including it."""
+    """The privacy of one round of one run, reserved. `head` is the chain's hash including it.
 
+    `run` is the 32-byte genesis hash of the federation: several runs on the same records share one odometer.
+    """
+
+    run: bytes
     round: int
     event: PrivacyEvent
     head: bytes
@@ -44,8 +49,8 @@ class Odometer(Protocol):
         """All reservations, in order."""
         ...
 
-    def reserve(self, round_number: int, event: PrivacyEvent) -> Reservation:
-        """Reserve durably, or return the reservation this round has.
+    def reserve(self, run: bytes, round_number: int, event: PrivacyEvent) -> Reservation:
+        """Reserve durably, or return the reservation this round of this run has.
 
         Raises:
             PrivacyError: the budget would be exceeded; nothing is reserved.
@@ -67,26 +72,27 @@ class _Chain:
     def reservations(self) -> tuple[Reservation, ...]:
         return tuple(self._reservations)
 
-    def reserve(self, round_number: int, event: PrivacyEvent) -> Reservation:
+    def reserve(self, run: bytes, round_number: int, event: PrivacyEvent) -> Reservation:
         for reservation in self._reservations:
-            if reservation.round == round_number:
+            if (reservation.run, reservation.round) == (run, round_number):
                 if reservation.event != event:
                     raise StateError(f"round {round_number} has a reservation for another mechanism")
                 return reservation
         events = [r.event for r in self._reservations] + [event]
         gate(events, epsilon_budget=self._epsilon, delta=self._delta, dim=self._dim)
-        line = self._line(round_number, event)
-        reservation = Reservation(round_number, event, hashlib.sha256(line).digest())
+        line = self._line(run, round_number, event)
+        reservation = Reservation(run, round_number, event, hashlib.sha256(line).digest())
         self._persist(line)
         self._head = reservation.head
         self._reservations.append(reservation)
         return reservation
 
-    def _line(self, round_number: int, event: PrivacyEvent) -> bytes:
+    def _line(self, run: bytes, round_number: int, event: PrivacyEvent) -> bytes:
         record = {
             "noise_multiplier_milli": event.noise_multiplier_milli,
             "previous": self._head.hex(),
             "round": round_number,
+            "run": run.hex(),
             "sampling_rate_ppm": event.sampling_rate_ppm,
             "steps": event.steps,
             "unit": self._unit,
@@ -101,15 +107,15 @@ class _Chain:
         try:
             record = json.loads(line)
             event = PrivacyEvent(record["noise_multiplier_milli"], record["sampling_rate_ppm"], record["steps"])
-            round_number = record["round"]
-            if self._line(round_number, event) != line:
+            run, round_number = bytes.fromhex(record["run"]), record["round"]
+            if len(run) != _RUN_BYTES or self._line(run, round_number, event) != line:
                 raise ValueError("the line does not continue the chain")
         except (ValueError, KeyError, TypeError) as exc:
             raise ChainError(
                 f"the odometer is broken at line {number}: {exc}; restore the newest copy, do not edit or delete it"
             ) from exc
         self._head = hashlib.sha256(line).digest()
-        self._reservations.append(Reservation(round_number, event, self._head))
+        self._reservations.append(Reservation(run, round_number, event, self._head))
 
 
 class MemoryOdometer(_Chain):

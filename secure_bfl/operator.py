@@ -1,7 +1,7 @@
 """The operator: sequences the log, opens and closes rounds, adds, asks, publishes.
 
-Spec: round §4.3 (v1). Nobody has to trust it: whatever it writes is checked by every member before a key is used, and by
-every auditor afterwards. It can stop a run; it cannot bend one. Every step does nothing if the ledger shows it done.
+Spec: round §4.3 (v1). Nobody has to trust it: whatever it writes is checked by every member before a key is used, and
+by every auditor afterwards. It can stop a run; it cannot bend one. Every step does nothing if the ledger shows it done.
 """
 
 from collections.abc import Mapping

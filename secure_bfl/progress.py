@@ -1,4 +1,7 @@
-"""Progress for people: bars on a terminal, plain lines otherwise, nothing with `--json`. The only importer of `rich`."""
+"""Progress for people: bars on a terminal, plain lines otherwise, nothing with `--json`.
+
+The only importer of `rich`.
+"""
 
 import sys
 from types import TracebackType
@@ -39,7 +42,7 @@ class Progress:
         if self._quiet:
             return
         if self._bars is None:
-            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{what}: {done} of {total}\n")
             return
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(what, total=total)
@@ -52,4 +55,4 @@ class Progress:
         if self._bars is not None:
             self._bars.console.print(line, highlight=False, markup=False)
         else:
-            print(line, file=sys.stderr, flush=True)
+            sys.stderr.write(f"{line}\n")

@@ -82,10 +82,6 @@ class Workspace:
             different = ", ".join(f"{k} {theirs[k]} there, {ours[k]} here" for k in ours if ours[k] != theirs[k])
             raise OutputError(f"{out} holds a run of another plan ({different}); choose another --out")
 
-    def passphrases_written(self) -> bool:
-        """Whether this workspace wrote throw-away passphrases."""
-        return PASSPHRASE_VARIABLE not in os.environ
-
     def _identity(self, name: str, role: Role) -> Identity:
         folder = PrivateFolder(self._private / name)
         passphrase = os.environ.get(PASSPHRASE_VARIABLE)

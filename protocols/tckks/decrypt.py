@@ -1,8 +1,8 @@
 """Joint decryption: partial answers of a quorum, combined into exact integers.
 
 Spec: tckks §5 (v1). A member answers c1 times its assigned pieces plus each piece's smudging noise. The noise is
-PRF(piece's noise key, key digest, purpose, c1): every holder of a piece draws the same noise for the same ciphertext, so
-an answer is idempotent, and who is active only decides who sends what.
+PRF(piece's noise key, key digest, purpose, c1): every holder of a piece draws the same noise for the same ciphertext,
+so an answer is idempotent, and who is active only decides who sends what.
 
 These functions compute; they do not decide. Whether a ciphertext may be answered at all (once, bound to a certified
 request, recomputed) is the member's rule and stands in `secure_bfl.member`.

@@ -1,9 +1,9 @@
 """The dry run of a new key: one test ciphertext that the joint key alone determines.
 
-Spec: tckks §3.4 (v1). Message and randomness are derived from the key's digest, so the ciphertext hides nothing, anybody
-can make it again bit for bit (SEAL is not involved), and no member can be tricked into answering another one. Every
-holder of a piece answers for that piece; holders must agree byte for byte, and all pieces together must open the test.
-Since an answer does not depend on who else is active, this proves every quorum at once.
+Spec: tckks §3.4 (v1). Message and randomness are derived from the key's digest, so the ciphertext hides nothing,
+anybody can make it again bit for bit (SEAL is not involved), and no member can be tricked into answering another one.
+Every holder of a piece answers for that piece; holders must agree byte for byte, and all pieces together must open the
+test. Since an answer does not depend on who else is active, this proves every quorum at once.
 """
 
 import hashlib

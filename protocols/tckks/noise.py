@@ -98,6 +98,7 @@ class NoiseBudget:
         if bits < MINIMUM_LAMBDA:
             raise CapacityError(
                 f"opening {coefficients} coefficients for {self.clients} clients leaves 2^-{bits} of smudging on "
-                f"{self.suite.name}; at least 2^-{MINIMUM_LAMBDA} is required: fewer rounds, fewer clients or a larger ring"
+                f"{self.suite.name}; at least 2^-{MINIMUM_LAMBDA} is required: "
+                "fewer rounds, fewer clients or a larger ring"
             )
         return bits
