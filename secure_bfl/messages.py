@@ -154,7 +154,7 @@ class Party(Body):
     """One party of the federation, with its public keys.
 
     `signing_key` (Ed25519) signs entries. `note_key` (Ed25519) signs notes: checkpoints for the operator, cosignatures
-    for a member, empty for a client. `sealing_key` (X25519) is a member's; empty for the others.
+    for a member, empty for a client. `sealing_key` (ML-KEM-768 and X25519) is a member's; empty for the others.
     """
 
     name: str

@@ -23,7 +23,7 @@ from .training import TRAINING, Training
 __all__ = ["FederationPlan"]
 
 MIN_CLIENTS = 2
-MAX_CLIENTS = 10_000
+MAX_CLIENTS = 1000  # the genesis entry names every party and must fit 65,535 bytes
 MAX_ROUNDS = 100_000
 MAX_DIGIT_WIDTH = 48
 

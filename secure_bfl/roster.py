@@ -10,6 +10,7 @@ from ledger import COSIGNATURE_V1, ED25519, DecodeError, Policy, VerifierKey
 
 from .messages import Genesis, Party, Role
 from .plan import FederationPlan
+from .sealing import check_public_key
 
 __all__ = ["OPERATOR", "Roster", "client_name", "member_name", "member_number"]
 
@@ -57,9 +58,10 @@ class Roster:
             raise DecodeError("the genesis entry does not name exactly the parties of its plan")
         for party in parties.values():
             notes = 0 if party.role is Role.CLIENT else 32
-            seals = 32 if party.role is Role.MEMBER else 0
-            if len(party.note_key) != notes or len(party.sealing_key) != seals:
+            if len(party.note_key) != notes or bool(party.sealing_key) != (party.role is Role.MEMBER):
                 raise DecodeError(f"{party.name} lacks a key, or has one that its role does not use")
+            if party.sealing_key:
+                check_public_key(party.sealing_key)
         if len({party.signing_key for party in parties.values()}) != len(parties):
             raise DecodeError("two parties share a signing key")
         witnesses = tuple(
