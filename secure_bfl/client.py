@@ -33,6 +33,7 @@ class Client:
     ) -> None:
         self.identity = identity
         self._records, self._odometer, self._journal, self._outbox = records, odometer, journal, outbox
+        self._encryptor: Encryptor | None = None
 
     @property
     def name(self) -> str:
@@ -113,8 +114,9 @@ class Client:
         plan = board.roster.plan
         update, _ = train_round(plan, model, self._records, rand=os.urandom(32))
         digits = pack(plan.grid.quantize(update), plan.layout, clients=plan.clients)
-        encryptor = Encryptor(board.joint_key, plan.noise_budget, plan.layout)
-        ciphertext = encryptor.encrypt(digits, rand=os.urandom(32)).encode()
+        if self._encryptor is None or self._encryptor.key_digest != board.joint_key.digest:
+            self._encryptor = Encryptor(board.joint_key, plan.noise_budget, plan.layout)
+        ciphertext = self._encryptor.encrypt(digits, rand=os.urandom(32)).encode()
         digest = self._outbox.put(ciphertext)
         self._journal.claim(self._claim_name(board, number), digest + len(ciphertext).to_bytes(8, "big"))
         return ciphertext

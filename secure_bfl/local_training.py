@@ -6,6 +6,8 @@ post-processing, so the update may be averaged, clipped and rounded at no furthe
 
 import hashlib
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -48,6 +50,12 @@ def linear_model(features: int, classes: int) -> nn.Module:
     return nn.Linear(features, classes)
 
 
+@lru_cache(maxsize=4)
+def _law(std_units: Fraction) -> DiscreteGaussian:
+    """The noise's law; its table is public and takes a moment to compute."""
+    return DiscreteGaussian(std_units)
+
+
 def train_round(
     plan: FederationPlan, model: GlobalModel, records: Records, *, rand: bytes
 ) -> tuple[Float64Array, MechanismRecord]:
@@ -65,7 +73,7 @@ def train_round(
         raise ValueError(f"a round of training needs {RAND_BYTES} fresh random bytes")
     if records.features.shape[1] != plan.features:
         raise ValueError(f"records have {records.features.shape[1]} features, the plan says {plan.features}")
-    mechanism, law = plan.mechanism, DiscreteGaussian(plan.mechanism.noise_std_units)
+    mechanism, law = plan.mechanism, _law(plan.mechanism.noise_std_units)
     seeds = hashlib.shake_256(b"secure-bfl/local-training/v1" + rand).digest(64 * plan.local_steps)
     noises = [law.sample(plan.parameters, seeds[64 * i : 64 * i + 32]) for i in range(plan.local_steps)]
     torch.set_num_threads(1)  # one small layer: more threads only wait for each other

@@ -88,9 +88,9 @@ class Workspace:
         if passphrase is None:
             create_durably(folder.passphrase, secrets.token_urlsafe(24).encode() + b"\n", mode=0o600)
             passphrase = folder.passphrase.read_text().strip()
-        if not folder.keystore.exists():
-            Keystore.create(folder.keystore, passphrase, Identity.fresh_secrets(role))
-        return Identity(name, role, Keystore.open(folder.keystore, passphrase))
+        if folder.keystore.exists():
+            return Identity(name, role, Keystore.open(folder.keystore, passphrase))
+        return Identity(name, role, Keystore.create(folder.keystore, passphrase, Identity.fresh_secrets(role)))
 
     def operator(self) -> Operator:
         """The operator, with its keys."""

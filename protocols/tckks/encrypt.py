@@ -106,6 +106,11 @@ class Encryptor:
         self._key, self._budget, self._layout = key, budget, layout
         self._seal = _seal.SealKey(key.suite, key.b, key.a)
 
+    @property
+    def key_digest(self) -> bytes:
+        """The digest of the joint key it encrypts under."""
+        return self._key.digest
+
     def encrypt(self, digits: DigitBlocks, *, rand: bytes) -> EncryptedVector:
         """Encrypt every block with its own randomness.
 
