@@ -54,7 +54,7 @@ class DigitBlocks:
     def __post_init__(self) -> None:
         shape = (None, self.layout.per_coefficient, self.layout.coefficients)
         object.__setattr__(self, "digits", frozen(self.digits, np.int64, shape))
-        if self.digits.size and int(np.abs(self.digits).max()) > self.layout.largest:
+        if (self.digits > self.layout.largest).any() or (self.digits < -self.layout.largest).any():
             raise ValueError(f"a digit does not fit {self.layout.width} bits")
 
     def __repr__(self) -> str:

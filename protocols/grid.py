@@ -46,8 +46,9 @@ class Grid:
         """
         if not np.isfinite(update).all():
             raise ValueError("the update holds a value that is not finite; nothing was sent")
-        units = np.rint(update / self.step)
-        return GridVector(self, np.clip(units, -self.largest, self.largest).astype(np.int64))
+        edge = self.largest * self.step  # clipping first gives the same result, and the quotient cannot overflow
+        units = np.rint(np.clip(update, -edge, edge) / self.step)
+        return GridVector(self, units.astype(np.int64))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +63,7 @@ class GridVector:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", frozen(self.values, np.int64, (None,)))
-        if self.values.size and int(np.abs(self.values).max()) > self.grid.largest:
+        if (self.values > self.grid.largest).any() or (self.values < -self.grid.largest).any():
             raise ValueError(f"a value exceeds the grid's {self.grid.value_bits} bits")
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Arithmetic in R_q = Z_q[X]/(X^N + 1), prime by prime, exact, in numpy.
+"""Arithmetic in R_q = Z_q[X]/(X^N + 1), prime by prime, exact: in numpy, and compiled where numba is installed.
 
 Spec: tckks §2 (v1). A polynomial is `uint64[K, N]`: row j holds its residues modulo the j-th prime. It stands either
 in coefficient form or in NTT form; the NTT is SEAL's (negacyclic, smallest primitive 2N-th root of unity,
@@ -6,21 +6,30 @@ bit-reversed output), so that residues can be exchanged with SEAL without a chan
 
 A product x*y mod q uses the float64 quotient: h = floor(x*y/q) is off by at most one while q < 2^50, and
 x*y - h*q is exact modulo 2^64, so one correction on either side gives the residue.
+
+The numpy here is the reference. The compiled engine (`_ring_numba`, the extra `fast`) gives the same residues sooner.
 """
 
-from functools import lru_cache
-from typing import Final
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import Float64Array, Int64Array, UInt64Array
 
-__all__ = ["MAX_PRIME_BITS", "Ring", "is_prime", "ring"]
+if TYPE_CHECKING:
+    from ._ring_numba import Kernels
 
+__all__ = ["MAX_PRIME_BITS", "Engine", "Ring", "engine", "is_prime", "ring"]
+
+Engine = Literal["numba", "numpy"]
 MAX_PRIME_BITS: Final = 48
 _WITNESSES: Final = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
 _RUN: Final = 128  # shortest contiguous run the butterflies work on
+_MAX_COMPILED_DEGREE: Final = 1 << 15  # 15 layers are what the compiled engine's bound allows
+_TRIAL_DEGREE: Final = 4096
+_TRIAL_PRIMES: Final = (281474976694273, 16760833)  # the largest of 48 and of 24 bits
 
 
 def is_prime(n: int) -> bool:
@@ -70,10 +79,10 @@ class Ring:
     """R_q for q = the product of `primes`. Build it with `ring(degree, primes)`, which caches the tables.
 
     Shapes: every polynomial is uint64[K, N], K = len(primes), N = degree. Leading axes (blocks) are allowed in
-    `add`, `subtract` and `multiply`, which broadcast.
+    `add`, `subtract` and `multiply`, which broadcast. Every residue is below its prime. `compute` forces an engine.
     """
 
-    def __init__(self, degree: int, primes: tuple[int, ...]) -> None:
+    def __init__(self, degree: int, primes: tuple[int, ...], *, compute: Engine | None = None) -> None:
         if degree < 2 * _RUN or degree & (degree - 1):
             raise ValueError(f"the degree must be a power of two of at least {2 * _RUN}, not {degree}")
         if len(set(primes)) != len(primes) or not primes:
@@ -81,7 +90,7 @@ class Ring:
         for q in primes:
             if q.bit_length() > MAX_PRIME_BITS or q % (2 * degree) != 1 or not is_prime(q):
                 raise ValueError(f"{q} is not a prime of at most {MAX_PRIME_BITS} bits with q = 1 mod {2 * degree}")
-        self.degree, self.primes = degree, primes
+        self.degree, self.primes, self._compute = degree, primes, compute
         self.modulus = int(np.prod([int(q) for q in primes], dtype=object))
         self._q = np.array(primes, dtype=np.uint64)[:, None]
         self._inverse_q = 1.0 / self._q.astype(np.float64)
@@ -101,6 +110,18 @@ class Ring:
         hats = [self.modulus // q for q in primes]
         self._hats = np.array(hats, dtype=object)[:, None]
         self._hat_inverse = np.array([pow(h, -1, q) for h, q in zip(hats, primes, strict=True)], np.uint64)[:, None]
+
+    @cached_property
+    def _kernels(self) -> "Kernels | None":
+        """The compiled engine for this ring; None where numpy computes."""
+        if self.degree > _MAX_COMPILED_DEGREE or (self._compute or engine()) == "numpy":
+            return None
+        return self._compiled()
+
+    def _compiled(self) -> "Kernels":
+        from ._ring_numba import Kernels  # numba takes half a second to load, and its first compilation a few
+
+        return Kernels(self.primes, self._forward, self._backward, self._degree_inverse)
 
     def constant(self, value: int) -> UInt64Array:
         """The residues of one integer, as uint64[K, 1]."""
@@ -125,6 +146,8 @@ class Ring:
 
     def multiply(self, x: UInt64Array, y: UInt64Array) -> UInt64Array:
         """x * y, residue by residue: the ring product when both are in NTT form."""
+        if self._kernels is not None:
+            return self._kernels.multiply(x, y)
         return self._multiply(x, y, self._q, self._inverse_q)
 
     @staticmethod
@@ -138,6 +161,8 @@ class Ring:
     def ntt(self, x: UInt64Array) -> UInt64Array:
         """Coefficient form -> NTT form, uint64[K, N] (Cooley-Tukey; Longa and Naehrig 2016, algorithm 1)."""
         n, k, runs = self.degree, len(self.primes), self.degree // _RUN
+        if self._kernels is not None:
+            return self._kernels.ntt(x.reshape(k, n))
         a: UInt64Array = x.reshape(k, 1, n).copy()
         m = 1
         while m < runs:  # butterflies between contiguous runs of at least _RUN values
@@ -156,6 +181,8 @@ class Ring:
     def inverse_ntt(self, x: UInt64Array) -> UInt64Array:
         """NTT form -> coefficient form, uint64[K, N] (Gentleman-Sande; algorithm 2 of the same paper)."""
         n, k, runs = self.degree, len(self.primes), self.degree // _RUN
+        if self._kernels is not None:
+            return self._kernels.inverse_ntt(x.reshape(k, n))
         t = np.ascontiguousarray(x.reshape(k, runs, _RUN).transpose(0, 2, 1))
         m, inside = n // 2, _RUN // 2
         while inside >= 1:
@@ -202,3 +229,23 @@ class Ring:
 def ring(degree: int, primes: tuple[int, ...]) -> Ring:
     """The ring with its tables, computed once a process."""
     return Ring(degree, primes)
+
+
+@lru_cache(maxsize=1)
+def engine() -> Engine:
+    """What computes transforms and products here: "numba" where it is installed and agrees with numpy, else "numpy".
+
+    They are compared once a process, at first use, on the widest and the narrowest prime and on extreme residues.
+    """
+    trial = Ring(_TRIAL_DEGREE, _TRIAL_PRIMES, compute="numpy")
+    x = trial.subtract(trial.constant(0), trial.reduce(np.arange(_TRIAL_DEGREE, dtype=np.int64) ** 3))
+    try:
+        compiled = trial._compiled()
+    except (ImportError, OSError):
+        return "numpy"
+    pairs = (
+        (trial.ntt(x), compiled.ntt(x)),
+        (trial.inverse_ntt(x), compiled.inverse_ntt(x)),
+        (trial.multiply(x, x), compiled.multiply(x, x)),
+    )
+    return "numba" if all(np.array_equal(*pair) for pair in pairs) else "numpy"

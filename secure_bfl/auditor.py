@@ -30,10 +30,12 @@ from .model import GlobalModel
 from .replay import RoundState
 from .report import build, compare, encode, html, markdown
 from .results import check_dry_run, final_model, next_model, report_facts
+from .roster import member_name
 
 __all__ = ["Auditor", "Finding", "Verdict"]
 
 _REPORT_LIMIT = 16 << 20
+_BLOB_LIMIT = 1 << 30
 Progress = Callable[[str, int, int], None]
 
 
@@ -92,15 +94,14 @@ class Auditor:
         if transcript is None:
             return verdict
         with self._stage("key"):
-            if not transcript.replay.key_ready:
-                self._error("key", "key generation is not complete")
-            else:
-                check_dry_run(transcript)
+            self._check_key(transcript)
         model: GlobalModel | None = None
         with self._stage("rounds"):
             model = self._check_rounds(transcript, progress)
         with self._stage("model"):
             self._check_final_model(transcript, model)
+        with self._stage("blobs"):
+            self._note_unnamed_blobs(transcript)
         if with_report:
             with self._stage("report"):
                 self._check_report(transcript)
@@ -122,7 +123,7 @@ class Auditor:
     def _check_blobs(self) -> None:
         """Every file of the blob store must be what its name says, whether an entry names it or not."""
         for path in sorted(self._folder.blobs.rglob("*")):
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 continue
             name = path.relative_to(self._folder.blobs).as_posix()
             if path.name.startswith(".") and path.name.endswith(".tmp"):
@@ -130,6 +131,9 @@ class Auditor:
                 continue
             if path.is_symlink() or not path.is_file():
                 self._error(f"blob {name}", "is not a regular file")
+                continue
+            if path.stat().st_size > _BLOB_LIMIT:
+                self._error(f"blob {name}", f"has {path.stat().st_size} bytes, more than a blob may have")
                 continue
             hashed = hashlib.sha256()
             with path.open("rb") as file:
@@ -156,6 +160,18 @@ class Auditor:
         self._verdict.certificate = transcript.roster.policy.verify(published.note)
         return transcript
 
+    def _check_key(self, transcript: Transcript) -> None:
+        replay = transcript.replay
+        for name, complaint in sorted(replay.ceremony.complaints.items()):
+            dealer = member_name(transcript.roster.plan.sharing.dealer(complaint.piece))
+            self._error("key", f"{name} complains about piece {complaint.piece}, which {dealer} dealt")
+        if len({check.joint_key for check in replay.ceremony.checks.values()}) > 1:
+            self._error("key", "the members pinned different joint keys")
+        if replay.key_ready or replay.disputed_pieces:
+            check_dry_run(transcript)
+        else:
+            self._error("key", "key generation is not complete")
+
     def _check_rounds(self, transcript: Transcript, progress: Progress) -> GlobalModel:
         plan = transcript.roster.plan
         model = GlobalModel.zero(plan.features, plan.classes)
@@ -163,6 +179,7 @@ class Auditor:
             where = f"round {state.number}"
             if state.model != commitment(model.encode()):
                 self._error(where, "starts from another model than the one the rounds before it give")
+            transcript.blobs.get(state.model, size=len(model.encode()))
             if state.result is None:
                 self._error(where, "is not finished")
                 break
@@ -185,6 +202,19 @@ class Auditor:
         for name, vote in sorted(state.votes.items()):
             if vote.ciphertext != computed:
                 self._error(where, f"{name} voted for another sum than the cohort's ciphertexts give")
+
+    def _note_unnamed_blobs(self, transcript: Transcript) -> None:
+        """A blob that no entry names does no harm: whoever lost a race may have left it."""
+        ceremony, named = transcript.replay.ceremony, set[bytes]()
+        named |= set(ceremony.parts().values())
+        named |= {digest for same in ceremony.answered().values() for digest in same}
+        for state in transcript.replay.rounds:
+            named |= {state.model} | {commit.ciphertext for _, commit in state.commits.values()}
+            named |= {answer.answer for answer in state.answers.values()}
+            named |= {body.ciphertext for body in (state.aggregate,) if body} | {b.model for b in (state.result,) if b}
+        for digest in DirectoryBlobs(self._folder.blobs).digests():
+            if digest not in named:
+                self._note(f"blob {digest.hex()}", "is named by no entry; nothing reads it")
 
     def _check_final_model(self, transcript: Transcript, model: GlobalModel | None) -> None:
         plan = transcript.roster.plan

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .errors import DatasetError
 from .exitcodes import ExitCode, code_of
 
 __all__ = ["main"]
@@ -115,6 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    from .training import TRAINING
+
+    if options.dataset not in TRAINING:
+        raise DatasetError(f"unknown dataset {options.dataset!r}; choose one of {', '.join(sorted(TRAINING))}")
     from .demo import Faults, run_demo  # torch takes seconds to load; the other commands do without
     from .plan import FederationPlan
     from .progress import Progress

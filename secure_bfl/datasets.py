@@ -6,6 +6,7 @@ The only importer of `sklearn`. Preprocessing uses each row alone, or public con
 import gzip
 import hashlib
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -91,6 +92,8 @@ def _split(features: Float64Array, labels: Int64Array) -> tuple[Records, Records
 def _fashion(part: str) -> Records:
     images = _idx(FASHION_FOLDER / f"{part}-images-idx3-ubyte.gz", 3)
     labels = _idx(FASHION_FOLDER / f"{part}-labels-idx1-ubyte.gz", 1)
+    if len(images) != len(labels):
+        raise DatasetError(f"fashion-mnist in {FASHION_FOLDER}: {len(images)} images of {part}, {len(labels)} labels")
     rows = images.reshape(len(images), -1).astype(np.float64) / 255.0
     return Records(_centred_rows(rows), labels.astype(np.int64))
 
@@ -104,7 +107,7 @@ def _idx(path: Path, dimensions: int) -> "np.ndarray[tuple[int, ...], np.dtype[n
         raise DatasetError(
             f"fashion-mnist is not installed ({path} is missing); on Debian: apt-get install dataset-fashion-mnist"
         ) from exc
-    except (OSError, EOFError) as exc:
+    except (OSError, EOFError, zlib.error) as exc:
         raise DatasetError(f"{path} cannot be read: {exc}") from exc
     head = 4 + 4 * dimensions
     if len(data) > _MAX_IDX_BYTES or len(data) < head or data[:4] != bytes([0, 0, 8, dimensions]):

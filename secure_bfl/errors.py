@@ -1,6 +1,15 @@
 """What can go wrong at the edge: files, budgets, peers."""
 
-__all__ = ["ChainError", "DatasetError", "EdgeError", "KeystoreError", "OutputError", "RefusedError", "StateError"]
+__all__ = [
+    "ChainError",
+    "DatasetError",
+    "EdgeError",
+    "KeystoreError",
+    "OutputError",
+    "RefusedError",
+    "StateError",
+    "UnverifiedError",
+]
 
 
 class EdgeError(Exception):
@@ -29,6 +38,10 @@ class StateError(EdgeError):
 
 class OutputError(EdgeError):
     """The output folder cannot be used."""
+
+
+class UnverifiedError(OutputError):
+    """A run does not verify, so nothing is reported from it."""
 
 
 class DatasetError(EdgeError):

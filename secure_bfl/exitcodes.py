@@ -9,7 +9,7 @@ from typing import Final
 import ledger
 from protocols.errors import CapacityError, KeyGenerationError, PrivacyError, ProtocolError, QuorumError
 
-from .errors import ChainError, DatasetError, EdgeError, KeystoreError, OutputError
+from .errors import ChainError, DatasetError, EdgeError, KeystoreError, OutputError, UnverifiedError
 
 __all__ = ["ExitCode", "code_of"]
 
@@ -36,7 +36,7 @@ class ExitCode(IntEnum):
 
 _MEANING: Final = {
     ExitCode.OK: "fine",
-    ExitCode.FINDINGS: "verify found something wrong",
+    ExitCode.FINDINGS: "the run does not verify; what is wrong is listed",
     ExitCode.USAGE: "an option or the plan it asks for is impossible",
     ExitCode.BUDGET: "the privacy budget would be exceeded",
     ExitCode.ACCOUNTANTS: "the privacy accountants disagree",
@@ -53,6 +53,7 @@ _CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (
     (ChainError, ExitCode.CHAIN),
     (QuorumError, ExitCode.QUORUM),
     (ledger.QuorumError, ExitCode.QUORUM),
+    (UnverifiedError, ExitCode.FINDINGS),
     (OutputError, ExitCode.OUTPUT),
     (ledger.StoreError, ExitCode.OUTPUT),
     (KeystoreError, ExitCode.OUTPUT),

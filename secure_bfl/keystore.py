@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from ledger import cbor
 from ledger.errors import DecodeError
-from ledger.files import read_bounded, write_durably
+from ledger.files import create_durably, read_bounded, write_durably
 
 from .errors import KeystoreError
 
@@ -42,13 +42,12 @@ class Keystore:
         Raises:
             KeystoreError: the file exists already, or the passphrase is empty.
         """
-        if path.exists():
-            raise KeystoreError(f"{path} exists; a keystore is never overwritten by a new one")
         if not passphrase:
             raise KeystoreError("the passphrase is empty")
         salt = os.urandom(_SALT)
         store = cls(path, salt, _derive(passphrase, salt), dict(secrets))
-        store._write()
+        if not create_durably(path, store._encrypt(store._secrets), mode=0o600):
+            raise KeystoreError(f"{path} exists; a keystore is never overwritten by a new one")
         return store
 
     @classmethod
@@ -82,20 +81,22 @@ class Keystore:
 
         Raises:
             KeystoreError: another secret has this name.
+            StoreError: it could not be written, and is not kept.
         """
         if self._secrets.get(name, secret) != secret:
             raise KeystoreError(f"{self._path}: {name!r} is already kept with another value")
         if name not in self._secrets:
-            self._secrets[name] = bytes(secret)
-            self._write()
+            secrets = {**self._secrets, name: bytes(secret)}
+            write_durably(self._path, self._encrypt(secrets), mode=0o600)
+            self._secrets = secrets
 
-    def _write(self) -> None:
-        plain = cbor.encode([[name, secret] for name, secret in sorted(self._secrets.items())])
+    def _encrypt(self, secrets: dict[str, bytes]) -> bytes:
+        plain = cbor.encode([[name, secret] for name, secret in sorted(secrets.items())])
         if len(plain) > _MAX_BYTES:
             raise KeystoreError(f"{self._path}: more than {_MAX_BYTES} bytes of secrets")
         nonce = os.urandom(_NONCE)
         sealed = ChaCha20Poly1305(self._key).encrypt(nonce, plain, _MAGIC + self._salt)
-        write_durably(self._path, _MAGIC + self._salt + nonce + sealed, mode=0o600)
+        return _MAGIC + self._salt + nonce + sealed
 
     def __repr__(self) -> str:
         return f"Keystore({self._path}, <secret>)"

@@ -66,13 +66,15 @@ def train_round(
     Shapes: update float64[parameters], in parameter units.
 
     Raises:
-        ValueError: the records do not have the plan's features.
+        ValueError: the records do not have the plan's features and classes.
         StateError: what was released is not what the plan accounts for.
     """
     if len(rand) != RAND_BYTES:
         raise ValueError(f"a round of training needs {RAND_BYTES} fresh random bytes")
     if records.features.shape[1] != plan.features:
         raise ValueError(f"records have {records.features.shape[1]} features, the plan says {plan.features}")
+    if ((records.labels < 0) | (records.labels >= plan.classes)).any():
+        raise ValueError(f"a label is not one of the plan's classes, 0 to {plan.classes - 1}")
     mechanism, law = plan.mechanism, _law(plan.mechanism.noise_std_units)
     seeds = hashlib.shake_256(b"secure-bfl/local-training/v1" + rand).digest(64 * plan.local_steps)
     noises = [law.sample(plan.parameters, seeds[64 * i : 64 * i + 32]) for i in range(plan.local_steps)]

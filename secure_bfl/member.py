@@ -99,10 +99,14 @@ class Member:
         """Step 3: check every piece this member holds, and pin the joint key.
 
         Raises:
+            StateError: not every member has revealed.
             KeyGenerationError: a piece is wrong; the complaint that opens it is on the ledger, the dealer is named.
         """
         if self.name in board.replay.ceremony.checks:
             return
+        absent = tuple(name for name in board.roster.members if name not in board.replay.ceremony.reveals)
+        if absent:
+            raise StateError(f"{self.name} cannot check its pieces before {', '.join(absent)} revealed", culprits=absent)
         self._hold_pieces(board)
         board.append(KeyCheck(board.joint_key.digest), self.name, self.identity.signing)
 

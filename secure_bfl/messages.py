@@ -105,11 +105,11 @@ def _from_value(hint: Hint, value: Value, where: str) -> Any:
     if isinstance(hint, type) and issubclass(hint, Body):
         return hint.from_value(value)
     if isinstance(hint, type) and issubclass(hint, IntEnum):
-        if not isinstance(value, int) or value not in set(hint):
+        if type(value) is not int or value not in set(hint):
             raise DecodeError(f"{where}: {value!r:.20} is not a {hint.__name__}")
         return hint(value)
     if hint is int:
-        if not isinstance(value, int) or not -1 <= value <= MAX_INT:
+        if type(value) is not int or not -1 <= value <= MAX_INT:
             raise DecodeError(f"{where}: expected an integer from -1 to 2^63 - 1")
     elif hint is str:
         if not isinstance(value, str) or not value or len(value) > MAX_TEXT:

@@ -110,7 +110,7 @@ class _Chain:
             run, round_number = bytes.fromhex(record["run"]), record["round"]
             if len(run) != _RUN_BYTES or self._line(run, round_number, event) != line:
                 raise ValueError("the line does not continue the chain")
-        except (ValueError, KeyError, TypeError) as exc:
+        except (ValueError, KeyError, TypeError, RecursionError) as exc:
             raise ChainError(
                 f"the odometer is broken at line {number}: {exc}; restore the newest copy, do not edit or delete it"
             ) from exc

@@ -36,9 +36,11 @@ class Operator:
         """Write the genesis entry.
 
         Raises:
-            StateError: the parties are not those the plan calls for.
+            StateError: the parties are not those the plan calls for, or the log is another federation's.
         """
         if board.started:
+            if board.roster.plan != plan or tuple(board.roster.parties.values()) != parties:
+                raise StateError("the log has a genesis entry of another plan or other parties")
             return
         genesis = Genesis(board.log.origin, plan.encode(), parties)
         data = sign_entry(genesis.kind, self.name, genesis.to_value(), self.identity.signing, context=b"")

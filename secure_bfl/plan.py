@@ -10,7 +10,7 @@ from typing import Self
 
 from ledger import cbor
 from protocols.digits import DigitLayout
-from protocols.dp import Mechanism, PrivacyEvent, calibrate
+from protocols.dp import MAX_EPSILON, Mechanism, PrivacyEvent, calibrate, gate
 from protocols.errors import CapacityError
 from protocols.grid import Grid
 from protocols.packing import digit_width
@@ -25,6 +25,7 @@ __all__ = ["FederationPlan"]
 MIN_CLIENTS = 2
 MAX_CLIENTS = 1000  # the genesis entry names every party and must fit 65,535 bytes
 MAX_ROUNDS = 100_000
+MIN_DELTA_E12 = 100
 MAX_DIGIT_WIDTH = 48
 
 
@@ -73,8 +74,10 @@ class FederationPlan(Body):
             raise ValueError("a plan has features, at least two classes, local steps and an expected batch")
         if self.learning_rate_micro < 1 or not 0 <= self.momentum_milli < 1000:
             raise ValueError("the learning rate must be positive and the momentum in [0, 1)")
-        if self.epsilon_milli < 1 or not 1 <= self.delta_e12 < 10**12:
-            raise ValueError("epsilon must be positive and delta between 0 and 1")
+        if not 1 <= self.epsilon_milli <= 1000 * MAX_EPSILON or not MIN_DELTA_E12 <= self.delta_e12 < 10**12:
+            raise ValueError(
+                f"epsilon must be above 0 and at most {MAX_EPSILON:g}, and delta at least 1e-10 and below 1"
+            )
         needed = digit_width(self.grid, self.clients)
         if not needed <= self.digit_width <= MAX_DIGIT_WIDTH:
             raise CapacityError(
@@ -83,6 +86,8 @@ class FederationPlan(Body):
             )
         _ = self.mechanism, self.layout  # both refuse what cannot be
         self.noise_budget.require(self.coefficients_opened)
+        whole_run = PrivacyEvent(self.noise_multiplier_milli, self.sampling_rate_ppm, self.rounds * self.local_steps)
+        gate([whole_run], epsilon_budget=self.epsilon, delta=self.delta, dim=self.parameters)
 
     @classmethod
     def create(
@@ -181,7 +186,7 @@ class FederationPlan(Body):
 
         Raises:
             DecodeError: not the one encoding of a plan.
-            ValueError, CapacityError: a plan that cannot be.
+            ValueError, CapacityError, PrivacyError: a plan that cannot be.
         """
         return cls.from_value(cbor.decode(data))
 

@@ -9,7 +9,7 @@ from ledger import Certificate, publish, write_durably
 
 from .auditor import Auditor
 from .board import Board
-from .errors import OutputError
+from .errors import UnverifiedError
 from .layout import PublicFolder
 from .model import GlobalModel
 from .report import encode, html, markdown
@@ -24,7 +24,7 @@ def publish_run(board: Board, certificate: Certificate, model: GlobalModel, fold
 
     Raises:
         StoreError: the disk is full or fails.
-        OutputError: the run does not verify.
+        UnverifiedError: the run does not verify.
     """
     publish(board.log, certificate, folder.ledger)
     write_durably(folder.model, model.encode())
@@ -35,11 +35,11 @@ def write_report(folder: PublicFolder, *, genesis: bytes | None = None) -> dict[
     """Verify a public folder's run, then write its privacy budget report in all three forms.
 
     Raises:
-        OutputError: the run does not verify; the findings are in the message.
+        UnverifiedError: the run does not verify; the findings are in the message.
     """
     verdict = Auditor(folder, genesis=genesis).verify(with_report=False)
     if not verdict.ok:
-        raise OutputError(
+        raise UnverifiedError(
             f"{folder.path} does not verify, so no report is written: {'; '.join(map(str, verdict.findings))}"
         )
     report = verdict.build_report()

@@ -253,8 +253,8 @@ class Replay:
         try:
             roster = Roster.from_genesis(body)
             operator = roster.party(entry.sender)
-            _require(operator is not None and operator.role is Role.OPERATOR, "the operator signs the genesis")
-            assert operator is not None  # noqa: S101  # just required
+            if operator is None or operator.role is not Role.OPERATOR:
+                raise _RuleError("the operator signs the genesis", hostile=True)
             verify_entry(entry, operator.signing_key, context=b"")
         except (LedgerError, ProtocolError, ValueError) as exc:
             raise _RuleError(f"not a genesis: {exc}", hostile=True) from exc

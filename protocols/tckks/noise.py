@@ -5,10 +5,12 @@ bound of one piece; D coefficients ever opened under one key; p the special prim
 
 - Fresh error of a ciphertext: std^2 = (1 + 2Nm/3)/12 (rounding when the special prime is dropped)
   + 10.5 (1 + 4Nm/3) / p^2 (SEAL's centred binomial errors, shrunk by p).
-- Correctness is decided with absolute bounds, so it has no tail: C*E + m*W < scale/2.
+- The dry run's test ciphertext is made without the special prime: its error is not shrunk by p, std^2 = 10.5 (1 + 4Nm/3).
+- Correctness is decided with absolute bounds, so it has no tail: max(C*E, E_test) + m*W < scale/2.
 - Smudging hides the error: the total variation between W-uniform noise and the same noise shifted by e is |e|/(2W)
   per coefficient, so over D coefficients at most D * C * std / (2W) = 2^-lambda. C clients count as C, not sqrt(C),
-  because whoever adds the ciphertexts could add one of them C times.
+  because whoever adds the ciphertexts could add one of them C times. The dry run's N coefficients count with the
+  test's own std where that is larger.
 """
 
 import math
@@ -54,9 +56,20 @@ class NoiseBudget:
         return (1 + spread) // 2 + 1 + (ERROR_BOUND * (2 * spread + 1)) // self.suite.special_prime + 1
 
     @property
+    def test_error_std(self) -> float:
+        """Standard deviation of the error of the dry run's test ciphertext, per coefficient."""
+        return math.sqrt(ERROR_VARIANCE * (1 + 4 * self.suite.ring_degree * self.pieces / 3))
+
+    @property
+    def test_error_bound(self) -> int:
+        """The largest error the test ciphertext can have, per coefficient."""
+        return ERROR_BOUND * (2 * self.suite.ring_degree * self.pieces + 1)
+
+    @property
     def noise_bound(self) -> int:
-        """The largest total noise in an honest opening: all pieces' smudging and all clients' errors."""
-        return (self.pieces << self.suite.smudging_bits) + self.clients * self.error_bound
+        """The largest total noise in an honest opening: all pieces' smudging and all clients' errors, or the test's."""
+        errors = max(self.clients * self.error_bound, self.test_error_bound)
+        return (self.pieces << self.suite.smudging_bits) + errors
 
     @property
     def scale_bits(self) -> int:
@@ -82,10 +95,11 @@ class NoiseBudget:
         return DigitLayout(width, per_coefficient, self.suite.ring_degree)
 
     def smudging_lambda(self, coefficients: int) -> int:
-        """Statistical bits that remain after this many coefficients were ever opened under the key."""
+        """Statistical bits that remain after this many coefficients, the dry run's among them, were ever opened."""
         if coefficients < 1:
             raise ValueError("at least one coefficient is opened")
-        shift = coefficients * self.clients * self.error_std
+        each = self.clients * self.error_std
+        shift = coefficients * each + self.suite.ring_degree * max(0.0, self.test_error_std - each)
         return math.floor(self.suite.smudging_bits + 1 - math.log2(shift))
 
     def require(self, coefficients: int) -> int:
@@ -97,7 +111,7 @@ class NoiseBudget:
         bits = self.smudging_lambda(coefficients)
         if bits < MINIMUM_LAMBDA:
             raise CapacityError(
-                f"opening {coefficients} coefficients for {self.clients} clients leaves 2^-{bits} of smudging on "
+                f"opening {coefficients} coefficients for {self.clients} clients leaves 2^{-bits} of smudging on "
                 f"{self.suite.name}; at least 2^-{MINIMUM_LAMBDA} is required: "
                 "fewer rounds, fewer clients or a larger ring"
             )

@@ -49,13 +49,19 @@ def _header(kind: WireKind, polynomials: int, degree: int, context: bytes) -> by
 
 
 def encode(kind: WireKind, residues: UInt64Array, primes: tuple[int, ...], *, context: bytes) -> bytes:
-    """The one encoding of polynomials uint64[P, K, N]; `context` is the digest of the key they belong to."""
+    """The one encoding of polynomials uint64[P, K, N]; `context` is the digest of the key they belong to.
+
+    Raises:
+        ValueError: not as many rows as primes, a residue that is not below its prime, or a context of another length.
+    """
     polynomials, count, degree = residues.shape
     if count != len(primes):
         raise ValueError(f"{count} residue rows for {len(primes)} primes")
     parts = [_header(kind, polynomials, degree, context)]
     for polynomial in residues:
-        for row, width in zip(polynomial, _widths(primes), strict=True):
+        for row, q, width in zip(polynomial, primes, _widths(primes), strict=True):
+            if int(row.max()) >= q:
+                raise ValueError(f"a residue is not below its prime {q}")
             parts.append(row.astype("<u8").view(np.uint8).reshape(degree, 8)[:, :width].tobytes())
     return b"".join(parts)
 

@@ -1,0 +1,479 @@
+"""Insiders that cheat with their real keys, while the sequencer and the committee's witnesses collude: still found."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ledger import Policy, parse_entry, sign_entry
+from protocols.tckks import PartialDecryption, Purpose, commitment
+from secure_bfl.board import Board
+from secure_bfl.client import Client
+from secure_bfl.layout import PublicFolder
+from secure_bfl.member import Member
+from secure_bfl.messages import (
+    Aggregate,
+    AggregateVote,
+    BudgetSpend,
+    Complaint,
+    DecryptionRequest,
+    KeyAnswer,
+    KeyCheck,
+    Kind,
+    Model,
+    PartialAnswer,
+    PieceDigest,
+    RoundClose,
+    RoundOpen,
+    UpdateCommit,
+)
+from secure_bfl.model import GlobalModel
+from secure_bfl.operator import Operator
+
+from .commands import rejected, verify
+from .conftest import FinishedRun
+from .dishonest import Cast, ColludingMember, StolenKeys, plan_of_cheats, play
+from .published import entries_of
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> PublicFolder:
+    folder = PublicFolder(tmp_path / "public")
+    folder.blobs.mkdir(parents=True)
+    return folder
+
+
+def played(cast: Cast, folder: PublicFolder) -> list[str]:
+    play(plan_of_cheats(), cast, folder)
+    return rejected(folder.path)
+
+
+def test_a_run_without_a_cheat_verifies(folder: PublicFolder) -> None:
+    play(plan_of_cheats(), Cast(), folder)
+    answer = verify(folder.path)
+    assert (answer.code, answer.json["findings"]) == (0, [])
+
+
+# The operator.
+
+
+class SinglesOut(Operator):
+    """Announces one client's ciphertext as the sum, so that the committee opens that client's update."""
+
+    def add_up(self, board: Board, number: int) -> None:
+        board.append(Aggregate(number, board.round(number).ciphertexts()[0]), self.name, self.identity.signing)
+
+
+def test_an_aggregate_that_is_one_client_s_update(folder: PublicFolder) -> None:
+    assert played(Cast(operator=SinglesOut, everyone_member=ColludingMember), folder) == [
+        "round 1: the aggregate is not the sum of the cohort's ciphertexts",
+        *(f"round 1: member-{i} voted for another sum than the cohort's ciphertexts give" for i in range(1, 5)),
+    ]
+
+
+def test_honest_members_do_not_open_it(folder: PublicFolder) -> None:
+    errors = played(Cast(operator=SinglesOut), folder)
+    assert "round 1: is not finished" in errors
+    board = play(plan_of_cheats(), Cast(operator=SinglesOut, members={1: ColludingMember}), folder_beside(folder))
+    assert board.round(1).request is None
+    assert board.round(1).answers == {}
+
+
+def folder_beside(folder: PublicFolder) -> PublicFolder:
+    other = PublicFolder(folder.path.with_name("other"))
+    other.blobs.mkdir(parents=True)
+    return other
+
+
+class MakesUpAModel(Operator):
+    """Publishes a model of its own."""
+
+    def publish_model(self, board: Board, number: int, model: GlobalModel, *, accuracy_ppm: int = -1) -> None:
+        other = GlobalModel(model.features, model.classes, model.vector + 0.01)
+        digest = board.blobs.put(other.encode())
+        board.append(Model(number, digest, accuracy_ppm), self.name, self.identity.signing)
+
+
+def test_a_model_that_does_not_follow_from_the_shares(folder: PublicFolder) -> None:
+    assert played(Cast(operator=MakesUpAModel), folder) == [
+        "round 1: the published model does not follow from the opened sum",
+        "model.safetensors: is not the model that follows from the ledger",
+    ]
+
+
+class StartsElsewhere(Operator):
+    """Opens the first round from a model of its own, and everybody trains on it."""
+
+    def open_round(self, board: Board, number: int, model: GlobalModel) -> None:
+        other = GlobalModel(model.features, model.classes, model.vector + 0.01)
+        digest = board.blobs.put(other.encode())
+        board.append(RoundOpen(number, digest), self.name, self.identity.signing)
+
+
+class TrainsOnAnything(Client):
+    """Trains on whatever model the round was opened with."""
+
+    def update(self, board: Board, number: int, model: GlobalModel) -> bool:
+        data = board.blobs.get(board.round(number).model, size=len(model.encode()))
+        return super().update(board, number, GlobalModel.decode(data, model.features, model.classes))
+
+
+def test_a_round_from_another_model(folder: PublicFolder) -> None:
+    everyone = dict.fromkeys((1, 2, 3), TrainsOnAnything)
+    assert played(Cast(operator=StartsElsewhere, clients=everyone), folder) == [
+        "round 1: starts from another model than the one the rounds before it give",
+    ]
+
+
+def test_honest_clients_do_not_train_on_it(folder: PublicFolder) -> None:
+    board = play(plan_of_cheats(), Cast(operator=StartsElsewhere), folder)
+    assert board.round(1).spends == {}
+    assert "round 1: is not finished" in rejected(folder.path)
+
+
+class ClosesEarly(Operator):
+    """Closes a round with a single update."""
+
+    def close_round(self, board: Board, number: int) -> None:
+        index, _ = board.round(number).commits["client-1"]
+        board.append(RoundClose(number, (index,)), self.name, self.identity.signing)
+
+
+def test_a_cohort_below_the_minimum(folder: PublicFolder) -> None:
+    errors = played(Cast(operator=ClosesEarly, everyone_member=ColludingMember), folder)
+    assert any(
+        "ROUND_CLOSE by operator has no effect: 1 updates are fewer than the plan's minimum of 2" in e for e in errors
+    )
+    assert "round 1: is not finished" in errors
+
+
+class AsksTooFew(Operator):
+    """Asks for the opening without the votes and without a certificate."""
+
+    def request(self, board: Board, number: int, witnesses: object, *, now: int) -> None:
+        announced = board.round(number).aggregate
+        assert announced is not None
+        body = DecryptionRequest(number, Purpose.UPDATE, announced.ciphertext, (1, 2), self.certificate(board))
+        board.append(body, self.name, self.identity.signing)
+
+    def certificate(self, board: Board) -> bytes:
+        return board.log.checkpoint()
+
+
+class Abstains(Member):
+    """Does not vote."""
+
+    def vote(self, board: Board, number: int) -> None:
+        return
+
+
+def test_a_request_without_the_votes(folder: PublicFolder) -> None:
+    errors = played(Cast(operator=AsksTooFew, members={3: Abstains, 4: Abstains}), folder)
+    assert any(
+        "DECRYPTION_REQUEST by operator has no effect: 2 of 3 members computed this aggregate" in e for e in errors
+    )
+
+
+def test_a_request_without_a_certificate(folder: PublicFolder) -> None:
+    errors = played(Cast(operator=AsksTooFew), folder)
+    assert any("no effect: the request's certificate does not verify: a certificate needs 3 of 4" in e for e in errors)
+
+
+# Members.
+
+
+class AnswersTwice(Member):
+    """Publishes a second answer to one aggregate."""
+
+    def answer(self, board: Board, number: int) -> None:
+        super().answer(board, number)
+        digest = board.blobs.put(b"another answer")
+        board.append(PartialAnswer(number, digest), self.name, self.identity.signing)
+
+
+def test_an_aggregate_answered_twice(folder: PublicFolder) -> None:
+    errors = played(Cast(members={1: AnswersTwice}), folder)
+    assert len(errors) == 1
+    assert errors[0].endswith("PARTIAL_DECRYPTION by member-1 has no effect: member-1 answered this aggregate twice")
+
+
+class AnswersWrongly(Member):
+    """Publishes a well-formed answer that is not its own."""
+
+    def answer(self, board: Board, number: int) -> None:
+        state, plan = board.round(number), board.roster.plan
+        assert state.request is not None
+        if self.number in state.request.active:
+            shape = (plan.blocks, len(plan.suite.data_primes), plan.ring_degree)
+            share = PartialDecryption(plan.suite, board.joint_key.digest, np.ones(shape, dtype=np.uint64))
+            digest = board.blobs.put(share.encode())
+            board.append(PartialAnswer(number, digest), self.name, self.identity.signing)
+
+
+class PublishesAnyway(Operator):
+    """Publishes a model although the shares do not open."""
+
+    def request(self, board: Board, number: int, witnesses: object, *, now: int) -> None:
+        super().request(board, number, witnesses, now=now)  # type: ignore[arg-type]  # passed on as it came
+
+
+def test_a_share_that_is_wrong(folder: PublicFolder) -> None:
+    errors = played(Cast(members={2: AnswersWrongly}), folder)
+    assert len(errors) == 2
+    assert errors[0] == "round 1: is not finished"
+    board = play(plan_of_cheats(), Cast(members={2: AnswersWrongly}), folder_beside(folder))
+    model = GlobalModel.zero(board.roster.plan.features, board.roster.plan.classes)
+    assert board.round(1).result is None
+    assert model.vector.any() == np.False_
+
+
+class VotesOtherwise(Member):
+    """Votes for a sum of its own."""
+
+    def vote(self, board: Board, number: int) -> None:
+        board.append(AggregateVote(number, bytes(32)), self.name, self.identity.signing)
+
+
+def test_a_vote_for_another_sum_names_the_member(folder: PublicFolder) -> None:
+    assert played(Cast(members={4: VotesOtherwise}), folder) == [
+        "round 1: member-4 voted for another sum than the cohort's ciphertexts give",
+    ]
+
+
+class AnswersTheDryRunWrongly(Member):
+    """Publishes other answers to the dry run than the other holders."""
+
+    def answer_test(self, board: Board) -> None:
+        held = board.roster.plan.sharing.held_by(self.number)
+        answers = tuple(PieceDigest(piece, board.blobs.put(b"wrong")) for piece in held)
+        board.append(KeyAnswer(answers), self.name, self.identity.signing)
+
+
+def test_a_dry_run_that_holders_answer_differently(folder: PublicFolder) -> None:
+    errors = played(Cast(members={1: AnswersTheDryRunWrongly}), folder)
+    told = [e for e in errors if e.startswith("key: the holders of piece")]
+    assert len(told) == 1
+    assert "answered the dry run differently" in told[0]
+    assert "member-1" in told[0]
+
+
+class Complains(Member):
+    """Complains about the first piece it holds."""
+
+    def check(self, board: Board) -> None:
+        piece = board.roster.plan.sharing.held_by(self.number)[0]
+        board.append(Complaint(piece, bytes(32)), self.name, self.identity.signing)
+        super().check(board)
+
+
+def test_a_complaint_names_both_sides(folder: PublicFolder) -> None:
+    errors = played(Cast(members={3: Complains}), folder)
+    assert any(e.startswith("key: member-3 complains about piece") and e.endswith("dealt") for e in errors)
+    assert "key: key generation is not complete" in errors
+
+
+class PinsAnotherKey(Member):
+    """Pins a joint key that nobody made."""
+
+    def check(self, board: Board) -> None:
+        board.append(KeyCheck(commitment(b"another key")), self.name, self.identity.signing)
+
+
+def test_members_that_pin_different_keys(folder: PublicFolder) -> None:
+    errors = played(Cast(members={2: PinsAnotherKey}), folder)
+    assert "key: the members pinned different joint keys" in errors
+
+
+class PinsAnotherKeyAndAnswers(PinsAnotherKey):
+    """And goes on as if it were the key."""
+
+    def answer_test(self, board: Board) -> None:
+        held = board.roster.plan.sharing.held_by(self.number)
+        answers = tuple(PieceDigest(piece, board.blobs.put(b"%d" % piece)) for piece in held)
+        board.append(KeyAnswer(answers), self.name, self.identity.signing)
+
+
+def test_members_that_all_pin_a_key_nobody_made(folder: PublicFolder) -> None:
+    errors = played(Cast(everyone_member=PinsAnotherKeyAndAnswers), folder)
+    assert any(e == "key: a member pinned another joint key than the one the public parts give" for e in errors), errors
+
+
+# Clients.
+
+
+class Copies(Client):
+    """Commits to the first client's ciphertext."""
+
+    def update(self, board: Board, number: int, model: GlobalModel) -> bool:
+        self.reserve(board, number)
+        _, commit = board.round(number).commits["client-1"]
+        board.append(UpdateCommit(number, commit.ciphertext), self.name, self.identity.signing)
+        return True
+
+
+def test_an_update_copied_from_another_client(folder: PublicFolder) -> None:
+    errors = played(Cast(clients={2: Copies}), folder)
+    assert len(errors) == 1
+    assert errors[0].endswith("UPDATE_COMMIT by client-2 has no effect: this ciphertext was committed before")
+
+
+class SpendsNothing(Client):
+    """Commits without recording what it spent."""
+
+    def update(self, board: Board, number: int, model: GlobalModel) -> bool:
+        board.append(UpdateCommit(number, bytes(32)), self.name, self.identity.signing)
+        return True
+
+
+def test_an_update_without_a_spend(folder: PublicFolder) -> None:
+    errors = played(Cast(clients={3: SpendsNothing}), folder)
+    assert len(errors) == 1
+    assert errors[0].endswith(
+        "UPDATE_COMMIT by client-3 has no effect: client-3 recorded no budget spend for this round"
+    )
+
+
+class SpendsLess(Client):
+    """States more noise than the plan's."""
+
+    def update(self, board: Board, number: int, model: GlobalModel) -> bool:
+        event = board.roster.plan.round_event
+        spend = BudgetSpend(number, event.steps, event.noise_multiplier_milli * 2, event.sampling_rate_ppm, bytes(32))
+        board.append(spend, self.name, self.identity.signing)
+        return True
+
+
+def test_a_spend_that_is_not_the_plan_s(folder: PublicFolder) -> None:
+    errors = played(Cast(clients={1: SpendsLess}), folder)
+    assert len(errors) == 1
+    assert errors[0].endswith("BUDGET_SPEND by client-1 has no effect: the spend is not the plan's mechanism")
+
+
+# With everybody's keys, on a finished run: entries after its end, and entries replaced in its middle.
+
+
+@pytest.fixture(scope="module")
+def stolen(finished: FinishedRun) -> StolenKeys:
+    return StolenKeys.of(finished.out)
+
+
+def sign(stolen: StolenKeys, sender: str, kind: int, body: list[object], context: bytes) -> bytes:
+    return sign_entry(kind, sender, body, stolen.identities[sender].signing, context=context)  # type: ignore[arg-type]
+
+
+Forge = Callable[[StolenKeys, bytes], bytes]
+
+
+def by_a_stranger(stolen: StolenKeys, context: bytes) -> bytes:
+    return sign_entry(
+        Kind.MODEL, "client-9", [2, bytes(32), -1], stolen.identities["client-1"].signing, context=context
+    )
+
+
+def by_another_s_key(stolen: StolenKeys, context: bytes) -> bytes:
+    return sign_entry(
+        Kind.MODEL, "operator", [2, bytes(32), -1], stolen.identities["client-1"].signing, context=context
+    )
+
+
+def of_another_federation(stolen: StolenKeys, context: bytes) -> bytes:
+    return sign(stolen, "operator", Kind.MODEL, [2, bytes(32), -1], bytes(32))
+
+
+def out_of_role(stolen: StolenKeys, context: bytes) -> bytes:
+    return sign(stolen, "client-1", Kind.MODEL, [2, bytes(32), -1], context)
+
+
+def second_model(stolen: StolenKeys, context: bytes) -> bytes:
+    return sign(stolen, "operator", Kind.MODEL, [2, bytes(32), -1], context)
+
+
+def malformed(stolen: StolenKeys, context: bytes) -> bytes:
+    return sign(stolen, "operator", Kind.MODEL, [2, b"short", -1], context)
+
+
+def garbage(stolen: StolenKeys, context: bytes) -> bytes:
+    return b"\xff" * 64
+
+
+def second_genesis(stolen: StolenKeys, context: bytes) -> bytes:
+    parties = [i.party for i in stolen.identities.values()]
+    return sign(stolen, "operator", Kind.GENESIS, ["x/y", b"", [p.to_value() for p in parties]], b"")
+
+
+@pytest.mark.parametrize(
+    ("forge", "told"),
+    [
+        (by_a_stranger, "client-9 is not a party of this federation"),
+        (by_another_s_key, "the signature does not verify"),
+        (of_another_federation, "the signature does not verify"),
+        (out_of_role, "MODEL is for the operator"),
+        (second_model, "round 2 has a model"),
+        (malformed, "malformed: Model.model: expected 32 bytes"),
+        (garbage, "malformed"),
+        (second_genesis, "only entry 0 can be the genesis"),
+    ],
+)
+def test_an_entry_that_no_honest_party_sends(
+    public: PublicFolder, finished: FinishedRun, stolen: StolenKeys, forge: Forge, told: str
+) -> None:
+    entries = entries_of(public)
+    context = bytes.fromhex(finished.answer.json["genesis"])
+    stolen.publish([*entries, forge(stolen, context)], public)
+    errors = rejected(public.path)
+    assert len(errors) == 1, errors
+    assert errors[0].startswith(f"entry {len(entries)}: ")
+    assert told in errors[0]
+
+
+def test_an_entry_of_a_kind_of_the_future_is_only_noted(
+    public: PublicFolder, finished: FinishedRun, stolen: StolenKeys
+) -> None:
+    entries = entries_of(public)
+    context = bytes.fromhex(finished.answer.json["genesis"])
+    stolen.publish([*entries, sign(stolen, "client-1", 99, [1], context)], public)
+    answer = verify(public.path)
+    assert answer.code == 0, answer.out
+    assert answer.notes() == [
+        f"entry {len(entries)}: kind 99 by client-1 has no effect: kind 99 is unknown to this version",
+    ]
+
+
+@pytest.mark.parametrize("kind", [Kind.BUDGET_SPEND, Kind.UPDATE_COMMIT, Kind.AGGREGATE_VOTE, Kind.PARTIAL_DECRYPTION])
+def test_history_rewritten_with_the_committee_s_help(public: PublicFolder, stolen: StolenKeys, kind: Kind) -> None:
+    """An entry taken out of the middle, and all of the log certified again: what rests on it no longer follows."""
+    entries = entries_of(public)
+    index = next(i for i, data in enumerate(entries) if parse_entry(data).kind == kind)
+    stolen.publish(entries[:index] + entries[index + 1 :], public)
+    errors = rejected(public.path)
+    assert any("has no effect" in error for error in errors), errors
+    assert any("is not finished" in error for error in errors), errors
+
+
+def test_another_federation_in_its_place_needs_the_pin(
+    public: PublicFolder, finished: FinishedRun, tmp_path: Path
+) -> None:
+    """A whole other run is consistent in itself: only the pinned genesis tells it from the one that was meant."""
+    other = PublicFolder(tmp_path / "other")
+    other.blobs.mkdir(parents=True)
+    play(plan_of_cheats(), Cast(), other)
+    shutil.rmtree(public.path)
+    shutil.move(other.path, public.path)
+    assert verify(public.path).code == 0
+    errors = rejected(public.path, "--genesis", finished.answer.json["genesis"])
+    assert errors[0].startswith("ledger: this is another federation: its genesis is ")
+
+
+def test_a_committee_that_cannot_be(public: PublicFolder, stolen: StolenKeys) -> None:
+    """Two members under one note key would count twice; such a genesis founds nothing."""
+    genesis = parse_entry(entries_of(public)[0])
+    origin, plan, parties = genesis.body  # type: ignore[misc, str-unpack]
+    members = [party for party in parties if party[1] == 3]
+    members[1][3] = members[0][3]
+    forged = sign(stolen, "operator", Kind.GENESIS, [origin, plan, parties], b"")
+    policy: type[Policy] = Policy
+    with pytest.raises(ValueError, match="there is no genesis"):
+        stolen.publish([forged], public)
+    assert policy.__name__ == "Policy"

@@ -1,0 +1,66 @@
+"""SEAL as an oracle: its transform, product, encryption and decryption, on arrays."""
+
+import os
+
+import numpy as np
+import tenseal.sealapi as sealapi
+
+from protocols.arrays import UInt64Array
+from protocols.suites import Suite
+from protocols.tckks import _seal
+
+
+class SealRing:
+    """SEAL's own arithmetic over the data primes of a suite."""
+
+    def __init__(self, suite: Suite) -> None:
+        self._suite = suite
+        self._context = sealapi.SEALContext(_seal._parameters(suite), False, sealapi.SEC_LEVEL_TYPE.TC128)
+        self._evaluator = sealapi.Evaluator(self._context)
+
+    def _load(self, x: UInt64Array, *, ntt: bool) -> "sealapi.Ciphertext":
+        residues = np.ascontiguousarray(x, dtype="<u8").tobytes()
+        array = _seal._seal_header(_seal._COUNT.pack(len(residues) // 8) + residues)
+        meta = (*self._context.first_parms_id(), int(ntt), len(x), x.shape[2], x.shape[1], 1.0, 1)
+        handle = os.memfd_create("ciphertext")
+        try:
+            with os.fdopen(os.dup(handle), "wb") as file:
+                file.write(_seal._seal_header(_seal._CIPHERTEXT.pack(*meta) + array))
+            ciphertext = sealapi.Ciphertext()
+            ciphertext.load(self._context, f"/proc/self/fd/{handle}")
+        finally:
+            os.close(handle)
+        return ciphertext
+
+    def ntt(self, x: UInt64Array) -> UInt64Array:
+        """SEAL's transform of several polynomials, uint64[P, K, N]."""
+        ciphertext = self._load(x, ntt=False)
+        self._evaluator.transform_to_ntt_inplace(ciphertext)
+        return _seal._residues_of(ciphertext, x.shape)
+
+    def product(self, x: UInt64Array, y: UInt64Array) -> UInt64Array:
+        """SEAL's product of two polynomials in NTT form: the last part of (x, x) times (y, y)."""
+        result = self._load(np.stack([x, x]), ntt=True)
+        self._evaluator.multiply_inplace(result, self._load(np.stack([y, y]), ntt=True))
+        return _seal._residues_of(result, (3, *x.shape))[2]
+
+    def encryption_of_zero(self) -> tuple[UInt64Array, UInt64Array, UInt64Array]:
+        """A secret key of SEAL's own, an encryption of zero under it, and what SEAL's decryptor makes of that."""
+        shape = (len(self._suite.key_primes), self._suite.ring_degree)
+        generator = sealapi.KeyGenerator(self._context)
+        secret, public, ciphertext = generator.secret_key(), sealapi.PublicKey(), sealapi.Ciphertext()
+        generator.create_public_key(public)
+        sealapi.Encryptor(self._context, public).encrypt_zero(ciphertext)
+        plaintext = sealapi.Plaintext()
+        sealapi.Decryptor(self._context, secret).decrypt(ciphertext, plaintext)
+        data = (shape[0] - 1, shape[1])
+        return (
+            _values(secret.data(), shape),
+            _seal._residues_of(ciphertext, (2, *data)),
+            _values(plaintext, data),
+        )
+
+
+def _values(plaintext: "sealapi.Plaintext", shape: tuple[int, int]) -> UInt64Array:
+    count = shape[0] * shape[1]
+    return np.fromiter((plaintext[i] for i in range(count)), dtype=np.uint64, count=count).reshape(shape)

@@ -1,0 +1,31 @@
+"""Arrays of messages are copies that nobody can change."""
+
+import numpy as np
+import pytest
+
+from protocols.arrays import frozen
+
+
+def test_a_frozen_array_is_a_read_only_copy() -> None:
+    mine = np.arange(6, dtype=np.int64).reshape(2, 3)
+    theirs = frozen(mine, np.int64, (None, 3))
+    mine[0, 0] = 99
+    assert theirs[0, 0] == 0
+    with pytest.raises(ValueError, match="read-only"):
+        theirs[0, 0] = 1
+
+
+def test_the_copy_is_contiguous_whatever_the_input_was() -> None:
+    assert frozen(np.arange(12, dtype=np.int64).reshape(3, 4).T, np.int64, (4, 3)).flags.c_contiguous
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint64, np.float64, ">i8"])
+def test_no_dtype_is_converted(dtype: str) -> None:
+    with pytest.raises(TypeError, match="expected dtype int64, got"):
+        frozen(np.zeros(3, dtype=dtype), np.int64, (3,))
+
+
+@pytest.mark.parametrize("shape", [(2,), (3, 1), (), (None, 3), (4, None)])
+def test_no_other_shape(shape: tuple[int | None, ...]) -> None:
+    with pytest.raises(ValueError, match="expected shape"):
+        frozen(np.zeros(3, dtype=np.int64), np.int64, shape)

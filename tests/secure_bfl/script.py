@@ -1,0 +1,186 @@
+"""A legal run, entry by entry, with real signatures and made-up digests: replay never looks into a blob."""
+
+from dataclasses import dataclass, replace
+
+from ledger import Log, MemoryBlobs, MemoryStore, MemoryWitnessStore, SigningKey, Value, Witness, sign_entry
+from protocols.tckks import Purpose
+from secure_bfl.board import Board
+from secure_bfl.messages import (
+    Aggregate,
+    AggregateVote,
+    Body,
+    BudgetSpend,
+    DecryptionRequest,
+    Genesis,
+    KeyAnswer,
+    KeyCheck,
+    KeyCommit,
+    KeyReveal,
+    Model,
+    PartialAnswer,
+    PieceDigest,
+    RoundClose,
+    RoundOpen,
+    SealedSeed,
+    UpdateCommit,
+)
+from secure_bfl.operator import Operator
+from secure_bfl.plan import FederationPlan
+from secure_bfl.replay import Replay
+from secure_bfl.roster import OPERATOR, client_name, member_name, member_number
+from tests.secure_bfl.federation import NOW, digest, identities
+
+
+@dataclass(frozen=True)
+class Step:
+    """One legal entry. `phase` counts up: no entry is legal before some entry of the phase before it."""
+
+    phase: int
+    body: Body
+    sender: str
+    data: bytes
+
+
+class Script:
+    """The run, and the means to sign other entries. `steps[i]` is the entry with index i."""
+
+    def __init__(self, plan: FederationPlan) -> None:
+        self.plan = plan
+        self.identities = identities(plan)
+        note = self.identities[OPERATOR].note
+        self.log = Log(MemoryStore(), "secure-bfl/script", note)
+        self._board = Board(self.log, MemoryBlobs())
+        self._phase = 0
+        self.steps: list[Step] = []
+        self.witnesses = {
+            name: Witness(name, self.identities[name].note, self.log.verifier, MemoryWitnessStore())
+            for name in self.members
+        }
+        self._found()
+        self._generate_key()
+        for number in (1, 2):
+            self._round(number)
+        self.context = self._board.replay.context
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        return tuple(member_name(i) for i in range(1, self.plan.members + 1))
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        return tuple(client_name(i) for i in range(1, self.plan.clients + 1))
+
+    def first(self, body: type[Body], *, round_number: int | None = None) -> int:
+        """The index of the first entry of this kind (of a round)."""
+        return next(
+            i
+            for i, step in enumerate(self.steps)
+            if isinstance(step.body, body) and round_number in (None, getattr(step.body, "round", None))
+        )
+
+    def last(self, body: type[Body], *, round_number: int | None = None) -> int:
+        """The index of the last entry of this kind (of a round)."""
+        return max(
+            i
+            for i, step in enumerate(self.steps)
+            if isinstance(step.body, body) and round_number in (None, getattr(step.body, "round", None))
+        )
+
+    def replay(self, count: int | None = None) -> Replay:
+        """The state after the first `count` entries (all by default)."""
+        replay = Replay()
+        for step in self.steps[:count]:
+            replay.apply(step.data)
+        return replay
+
+    def sign(self, body: Body, sender: str, *, key: SigningKey | None = None, context: bytes | None = None) -> bytes:
+        """Sign any body as any party."""
+        return self.sign_value(body.kind, body.to_value(), sender, key=key, context=context)
+
+    def sign_value(
+        self, kind: int, value: Value, sender: str, *, key: SigningKey | None = None, context: bytes | None = None
+    ) -> bytes:
+        """Sign any value as an entry of any kind."""
+        key = self.identities[sender].signing if key is None else key
+        return sign_entry(kind, sender, value, key, context=self.context if context is None else context)
+
+    def dealt(self, name: str) -> list[int]:
+        """The pieces a member deals."""
+        sharing = self.plan.sharing
+        return [p for p in range(sharing.pieces) if sharing.dealer(p) == member_number(name)]
+
+    def _add(self, body: Body, sender: str) -> None:
+        self._board.append(body, sender, self.identities[sender].signing)
+        self._keep(body, sender)
+
+    def _keep(self, body: Body, sender: str) -> None:
+        self.steps.append(Step(self._phase, body, sender, self.log.entry(self.log.size - 1)))
+
+    def _found(self) -> None:
+        parties = tuple(identity.party for identity in self.identities.values())
+        Operator(self.identities[OPERATOR]).found(self._board, self.plan, parties)
+        self._keep(Genesis(self.log.origin, self.plan.encode(), parties), OPERATOR)
+
+    def _generate_key(self) -> None:
+        sharing = self.plan.sharing
+        self._phase = 1
+        for name in self.members:
+            self._add(KeyCommit(tuple(PieceDigest(p, digest("part", p)) for p in self.dealt(name))), name)
+        self._phase = 2
+        for name in self.members:
+            seeds = [
+                SealedSeed(p, holder, b"sealed")
+                for p in self.dealt(name)
+                for holder in sharing.holders(p)
+                if member_name(holder) != name
+            ]
+            self._add(KeyReveal(tuple(seeds)), name)
+        self._phase = 3
+        for name in self.members:
+            self._add(KeyCheck(digest("joint key")), name)
+        self._phase = 4
+        for name in self.members:
+            held = sharing.held_by(member_number(name))
+            self._add(KeyAnswer(tuple(PieceDigest(p, digest("answer", p)) for p in held)), name)
+
+    def _round(self, number: int) -> None:
+        plan, opened = self.plan, self._phase
+        self._phase = opened + 1
+        self._add(RoundOpen(number, digest("model", number - 1)), OPERATOR)
+        self._phase = opened + 2
+        for name in self.clients:
+            self._add(self.spend(number, name), name)
+        self._phase = opened + 3
+        cohort = []
+        for name in self.clients:
+            cohort.append(self.log.size)
+            self._add(UpdateCommit(number, digest("update", number, name)), name)
+        self._phase = opened + 4
+        self._add(RoundClose(number, tuple(cohort)), OPERATOR)
+        self._phase = opened + 5
+        self._add(Aggregate(number, digest("sum", number)), OPERATOR)
+        self._phase = opened + 6
+        for name in self.members:
+            self._add(AggregateVote(number, digest("sum", number)), name)
+        self._phase = opened + 7
+        certificate = self._board.certify(self.witnesses, now=NOW).note
+        active = tuple(range(1, plan.threshold + 1))
+        self._add(DecryptionRequest(number, Purpose.UPDATE, digest("sum", number), active, certificate), OPERATOR)
+        self._phase = opened + 8
+        for member in active:
+            self._add(PartialAnswer(number, digest("share", number, member)), member_name(member))
+        self._phase = opened + 9
+        self._add(Model(number, digest("model", number), -1), OPERATOR)
+
+    def spend(self, number: int, name: str) -> BudgetSpend:
+        """What a client spends in a round of the plan."""
+        event = self.plan.round_event
+        return BudgetSpend(
+            number, event.steps, event.noise_multiplier_milli, event.sampling_rate_ppm, digest("odometer", number, name)
+        )
+
+    def request(self, number: int, **changes: object) -> DecryptionRequest:
+        """The legal request of a round, with some fields changed."""
+        body = self.steps[self.first(DecryptionRequest, round_number=number)].body
+        assert isinstance(body, DecryptionRequest)
+        return replace(body, **changes)  # type: ignore[arg-type]  # fields of a request

@@ -1,0 +1,95 @@
+"""The roster: exactly the parties of the plan, each with exactly the keys of its role."""
+
+from dataclasses import replace
+
+import pytest
+
+from ledger import DecodeError
+from secure_bfl.messages import Genesis, Party, Role
+from secure_bfl.plan import FederationPlan
+from secure_bfl.roster import OPERATOR, Roster, client_name, member_name, member_number
+from tests.secure_bfl.federation import digest, identities
+
+
+@pytest.fixture(scope="module")
+def genesis(plan: FederationPlan) -> Genesis:
+    return Genesis("example.com/log", plan.encode(), tuple(i.party for i in identities(plan).values()))
+
+
+def changed(genesis: Genesis, name: str, **changes: object) -> Genesis:
+    """The genesis with fields of one party changed."""
+    return replace(
+        genesis,
+        parties=tuple(replace(p, **changes) if p.name == name else p for p in genesis.parties),  # type: ignore[arg-type]
+    )
+
+
+def test_names() -> None:
+    assert (client_name(3), member_name(12), member_number("member-12")) == ("client-3", "member-12", 12)
+
+
+def test_a_right_genesis(genesis: Genesis, plan: FederationPlan) -> None:
+    roster = Roster.from_genesis(genesis)
+    assert roster.plan == plan
+    assert roster.members == ("member-1", "member-2", "member-3", "member-4")
+    assert roster.clients == ("client-1", "client-2", "client-3")
+    assert tuple(roster.parties) == (OPERATOR, *roster.members, *roster.clients)
+    assert roster.policy.needed == 3
+    assert [w.name for w in roster.policy.witnesses] == list(roster.members)
+    assert roster.policy.log_key.public == roster.parties[OPERATOR].note_key
+    member = roster.party("member-2")
+    assert member is not None
+    assert member.role is Role.MEMBER
+    assert roster.party("member-5") is None
+
+
+def test_exactly_the_parties_of_the_plan(genesis: Genesis) -> None:
+    parties = genesis.parties
+    extra = replace(parties[-1], name="client-4", signing_key=digest("key"))
+    wrong: list[tuple[Party, ...]] = [
+        (),
+        parties[:-1],
+        parties[1:],
+        (*parties, extra),
+        (*parties, parties[-1]),
+        (*parties[:-1], extra),
+        (replace(parties[0], name="operator-2"), *parties[1:]),
+    ]
+    for some in wrong:
+        with pytest.raises(DecodeError, match="exactly the parties of its plan"):
+            Roster.from_genesis(replace(genesis, parties=some))
+    with pytest.raises(DecodeError, match="exactly the parties of its plan"):
+        Roster.from_genesis(changed(genesis, "client-1", role=Role.MEMBER))
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("operator", "note_key", b""),
+        ("operator", "sealing_key", bytes(32)),
+        ("member-1", "note_key", b""),
+        ("member-1", "note_key", bytes(31)),
+        ("member-1", "sealing_key", b""),
+        ("member-1", "sealing_key", bytes(32)),
+        ("client-1", "note_key", bytes(32)),
+        ("client-1", "sealing_key", bytes(32)),
+    ],
+)
+def test_keys_of_the_role(genesis: Genesis, name: str, field: str, value: bytes) -> None:
+    with pytest.raises(DecodeError, match=name):
+        Roster.from_genesis(changed(genesis, name, **{field: value}))
+
+
+def test_no_key_stands_twice(genesis: Genesis) -> None:
+    by_name = {party.name: party for party in genesis.parties}
+    with pytest.raises(DecodeError, match="two parties share a signing key"):
+        Roster.from_genesis(changed(genesis, "client-2", signing_key=by_name["client-1"].signing_key))
+    with pytest.raises(ValueError, match="registered for two witnesses"):
+        Roster.from_genesis(changed(genesis, "member-2", note_key=by_name["member-1"].note_key))
+    with pytest.raises(ValueError, match="registered as a witness"):
+        Roster.from_genesis(changed(genesis, "member-2", note_key=by_name["operator"].note_key))
+
+
+def test_the_plan_must_be_possible(genesis: Genesis, plan: FederationPlan) -> None:
+    with pytest.raises(DecodeError):
+        Roster.from_genesis(replace(genesis, plan=plan.encode()[:-1]))
