@@ -21,7 +21,7 @@ setup: $(STAMP) ## make the virtual environment, at the versions of constraints.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,fast]'
 	touch $@
 
 demo: $(STAMP) ## train a small federation into ./out, then verify it from its files alone

@@ -23,6 +23,7 @@ import numpy as np
 
 from protocols import Grid, digit_width, pack, unpack
 from protocols.arrays import Float64Array, Int64Array
+from protocols.ring import engine
 from protocols.suites import for_model
 from protocols.tckks import (
     Ceremony,
@@ -134,6 +135,7 @@ def measure(values: int, clients: int, runs: int, sharing: ReplicatedSharing) ->
     sums_as_deployed = 2 + sharing.members + sharing.threshold
     return {
         "suite": suite.name,
+        "engine": engine(),
         "members": sharing.members,
         "threshold": sharing.threshold,
         "ciphertexts": blocks,

@@ -181,6 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sizes = [f"--{name}={getattr(options, name)}" for name in ("rounds", "clients", "members", "threshold")]
     result["demo_round"] = json_line([sys.executable, HERE / "demo_round.py", *sizes])
     result["aggregation"] = aggregation(options)
+    result["load_average_after"] = os.getloadavg()[0]
     print(json.dumps(result))
     return 0
 

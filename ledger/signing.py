@@ -3,12 +3,14 @@
 Libraries disagree on signatures with low-order points, and a committee whose members use different ones would split.
 The rule: RFC 8032 verification without cofactor, as OpenSSL does it; the 14 encodings of low-order points are refused
 as public key and as R; and public keys that are not canonical (RFC 8032 §5.1.3) are refused. It decides all 914 cases
-of the C2SP/CCTV Ed25519 vectors as libsodium does.
+of the C2SP/CCTV Ed25519 vectors as libsodium does, and where PyNaCl is installed (the extra `fast`) it is libsodium
+that decides, after the same checks: the signatures accepted are the same.
 """
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+from functools import lru_cache
+from typing import Final, Literal, NoReturn
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -16,8 +18,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from .errors import SignatureError
 from .octets import is_octets
 
-__all__ = ["LOW_ORDER_ENCODINGS", "PUBLIC_SIZE", "SEED_SIZE", "SIGNATURE_SIZE", "SigningKey", "verify_strict", "weak"]
+__all__ = [
+    "LOW_ORDER_ENCODINGS",
+    "PUBLIC_SIZE",
+    "SEED_SIZE",
+    "SIGNATURE_SIZE",
+    "SigningKey",
+    "Verifier",
+    "verifier",
+    "verify_strict",
+    "weak",
+]
 
+Verifier = Literal["libsodium", "openssl"]
 SEED_SIZE: Final = 32
 PUBLIC_SIZE: Final = 32
 SIGNATURE_SIZE: Final = 64
@@ -88,7 +101,29 @@ def verify_strict(public: bytes, signature: bytes, message: bytes) -> None:
         raise SignatureError("the Ed25519 public key is of low order or not canonical")
     if signature[:32] in LOW_ORDER_ENCODINGS:
         raise SignatureError("the Ed25519 signature has an R of low order")
+    if not (_by_libsodium if verifier() == "libsodium" else _by_openssl)(public, signature, message):
+        raise SignatureError("the Ed25519 signature does not verify")
+
+
+@lru_cache(maxsize=1)
+def verifier() -> Verifier:
+    """The library that `verify_strict` asks here: libsodium where it is installed and keeps the rule, else OpenSSL."""
+    try:
+        from . import _sodium
+    except ImportError:
+        return "openssl"
+    return "libsodium" if _sodium.agrees() else "openssl"
+
+
+def _by_libsodium(public: bytes, signature: bytes, message: bytes) -> bool:
+    from . import _sodium
+
+    return _sodium.verifies(public, signature, message)
+
+
+def _by_openssl(public: bytes, signature: bytes, message: bytes) -> bool:
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
-    except (InvalidSignature, ValueError) as exc:
-        raise SignatureError("the Ed25519 signature does not verify") from exc
+    except (InvalidSignature, ValueError):
+        return False
+    return True

@@ -211,7 +211,7 @@ class Kernels:
         q, values = self._q[:, None], residues.astype(np.float64)
         return np.where(values > q / 2, values - q, values)
 
-    def _tables(self, twiddles: UInt64Array) -> tuple[Float64Array, ...]:
+    def _tables(self, twiddles: UInt64Array) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
         """Heads, for the layers between runs, and tails, [K, row, run], for those inside; each with its w/q."""
         signed, (k, n) = self._signed(twiddles), twiddles.shape
         runs = n // _RUN

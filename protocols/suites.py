@@ -71,8 +71,8 @@ def _largest_prime(bits: int, degree: int, taken: list[int]) -> int:
     candidate = ((1 << bits) - 1) // (2 * degree) * (2 * degree) + 1
     while candidate in taken or not is_prime(candidate):
         candidate -= 2 * degree
-    if candidate.bit_length() != bits:
-        raise CapacityError(f"no further {bits}-bit prime is 1 modulo {2 * degree}")
+        if candidate < 1 << (bits - 1):
+            raise CapacityError(f"no further {bits}-bit prime is 1 modulo {2 * degree}")
     return candidate
 
 

@@ -23,6 +23,7 @@ examples:
   secure-bfl verify out                        recompute the whole run from its public files
   secure-bfl verify out --genesis 4f2a...      and make sure that it is the federation you mean
   secure-bfl report out                        write the privacy budget report again, from the ledger
+  secure-bfl info                              versions, and what computes on this machine
 """
 
 
@@ -44,6 +45,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("dir", type=Path, help="the run's folder (or its public folder)")
     report.add_argument("--genesis", type=_digest, help="refuse any other federation than this one (64 hex digits)")
+    info = commands.add_parser(
+        "info",
+        help="versions, and what computes on this machine",
+        description=(
+            "Tell the versions in use, the engines of ring arithmetic (numba or numpy) and of signatures (libsodium or "
+            "OpenSSL), how SEAL is read, and the number of CPUs. The extra `fast` installs the faster engines; the "
+            "first use of numba compiles, which takes some seconds."
+        ),
+    )
+    info.add_argument("--json", action="store_true", help="one JSON object on standard output")
     return parser
 
 
@@ -99,7 +110,7 @@ def _digest(text: str) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. Run by: people and scripts."""
     options = _parser().parse_args(arguments)
-    commands = {"demo": _demo, "verify": _verify, "report": _report}
+    commands = {"demo": _demo, "verify": _verify, "report": _report, "info": _info}
     try:
         return commands[options.command](options)
     except KeyboardInterrupt:
@@ -120,7 +131,7 @@ def _demo(options: argparse.Namespace) -> int:
 
     if options.dataset not in TRAINING:
         raise DatasetError(f"unknown dataset {options.dataset!r}; choose one of {', '.join(sorted(TRAINING))}")
-    from .demo import Faults, run_demo  # torch takes seconds to load; the other commands do without
+    from .demo import Faults, run_demo  # torch takes seconds to load
     from .plan import FederationPlan
     from .progress import Progress
 
@@ -198,3 +209,11 @@ def _report(options: argparse.Namespace) -> int:
     report = write_report(folder, genesis=options.genesis)
     print(folder.report_html)
     return int(ExitCode.OK if report["accounting"]["verdict"] == "agree" else ExitCode.ACCOUNTANTS)
+
+
+def _info(options: argparse.Namespace) -> int:
+    from .environment import Environment
+
+    environment = Environment.here()
+    print(json.dumps(environment.to_json()) if options.json else "\n".join(environment.lines()))
+    return int(ExitCode.OK)

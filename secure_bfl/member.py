@@ -6,6 +6,7 @@ answer leaves.
 """
 
 import os
+from collections.abc import Container
 
 from ledger import CosigningWitness
 from ledger import DecodeError as LedgerDecodeError
@@ -67,6 +68,8 @@ class Member:
         name = f"deal/{board.replay.context.hex()}"
         rand = self.identity.secrets.get(name)
         if rand is None:
+            if self.name in board.replay.ceremony.commits:
+                raise StateError(f"{self.name}: its keystore lacks the seeds it dealt; bring back the newest copy")
             rand = os.urandom(SEED_BYTES)
             self.identity.secrets.put(name, rand)
         return deal(board.ceremony, self.number, rand=rand)
@@ -81,9 +84,14 @@ class Member:
         board.append(KeyCommit(parts), self.name, self.identity.signing)
 
     def reveal(self, board: Board) -> None:
-        """Step 2: publish the parts and send every other holder its seeds, sealed."""
+        """Step 2: publish the parts and send every other holder its seeds, sealed.
+
+        Raises:
+            StateError: not every member has committed; nothing was shown, so nobody can choose a part after it.
+        """
         if self.name in board.replay.ceremony.reveals:
             return
+        self._wait_for_all("committed", board, board.replay.ceremony.commits)
         ceremony, sharing = board.ceremony, board.roster.plan.sharing
         sealed = []
         for seed in self._dealt(board):
@@ -104,11 +112,14 @@ class Member:
         """
         if self.name in board.replay.ceremony.checks:
             return
-        absent = tuple(name for name in board.roster.members if name not in board.replay.ceremony.reveals)
-        if absent:
-            raise StateError(f"{self.name} cannot check its pieces before {', '.join(absent)} revealed", culprits=absent)
+        self._wait_for_all("revealed", board, board.replay.ceremony.reveals)
         self._hold_pieces(board)
         board.append(KeyCheck(board.joint_key.digest), self.name, self.identity.signing)
+
+    def _wait_for_all(self, what: str, board: Board, done: Container[str]) -> None:
+        absent = tuple(name for name in board.roster.members if name not in done)
+        if absent:
+            raise StateError(f"{self.name} cannot go on before {', '.join(absent)} {what}", culprits=absent)
 
     def answer_test(self, board: Board) -> None:
         """Step 5: answer the dry run, once for every piece held."""

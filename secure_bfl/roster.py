@@ -61,7 +61,10 @@ class Roster:
             if len(party.note_key) != notes or bool(party.sealing_key) != (party.role is Role.MEMBER):
                 raise DecodeError(f"{party.name} lacks a key, or has one that its role does not use")
             if party.sealing_key:
-                check_public_key(party.sealing_key)
+                try:
+                    check_public_key(party.sealing_key)
+                except ValueError as exc:
+                    raise DecodeError(f"{party.name}: {exc}") from exc
         if len({party.signing_key for party in parties.values()}) != len(parties):
             raise DecodeError("two parties share a signing key")
         witnesses = tuple(

@@ -66,9 +66,9 @@ def check_public_key(public: bytes) -> None:
     """Refuse bytes to which nothing can be sealed.
 
     Raises:
-        ValueError: a wrong length, or not a public key of the two schemes.
+        ValueError: a wrong length, not a public key of the two schemes, or an X25519 point of low order.
     """
-    _public_key(public)
+    seal(b"", public, info=b"")
 
 
 def seal(plaintext: bytes, public: bytes, *, info: bytes) -> bytes:

@@ -9,8 +9,9 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from ledger import DirectoryBlobs, Log, SqliteStore, SqliteWitnessStore, VerifierKey, Witness, create_durably
+from ledger import DirectoryBlobs, LedgerError, Log, SqliteStore, SqliteWitnessStore, VerifierKey, Witness, create_durably
 from ledger.locking import WriterLock
+from protocols.errors import ProtocolError
 
 from .board import Board
 from .client import Client
@@ -75,7 +76,7 @@ class Workspace:
     def _check_same(out: Path, mark: Path, plan: FederationPlan) -> None:
         try:
             found = FederationPlan.decode(bytes.fromhex(json.loads(mark.read_bytes()[:_MARK_LIMIT])["plan"]))
-        except (ValueError, KeyError, TypeError) as exc:
+        except (ValueError, KeyError, TypeError, LedgerError, ProtocolError) as exc:
             raise OutputError(f"{mark} is damaged; choose another --out") from exc
         if found != plan:
             ours, theirs = plan.describe(), found.describe()

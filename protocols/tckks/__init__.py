@@ -3,7 +3,7 @@
 from .aggregate import aggregate
 from .decrypt import PartialDecryption, Purpose, combine, partial_decrypt, piece_answer
 from .dryrun import answer_test, check_test, test_ciphertext
-from .encrypt import EncryptedVector, Encryptor, check_suite
+from .encrypt import EncryptedVector, Encryptor, SealBuild, check_suite, seal_build
 from .keygen import Ceremony, PieceSeed, check_piece, commitment, deal, derive_piece, join
 from .keys import JointKey, MemberKey, PieceKey
 from .noise import NoiseBudget
@@ -21,6 +21,7 @@ __all__ = [
     "PieceSeed",
     "Purpose",
     "ReplicatedSharing",
+    "SealBuild",
     "aggregate",
     "answer_test",
     "check_piece",
@@ -33,5 +34,6 @@ __all__ = [
     "join",
     "partial_decrypt",
     "piece_answer",
+    "seal_build",
     "test_ciphertext",
 ]

@@ -20,7 +20,7 @@ import zstandard
 from ..arrays import UInt64Array
 from ..suites import Suite
 
-__all__ = ["HAS_MEMFD", "SEED_BYTES", "SealKey", "accepts", "max_modulus_bits"]
+__all__ = ["HAS_MEMFD", "SEED_BYTES", "SealKey", "accepts", "max_modulus_bits", "version"]
 
 SEED_BYTES: Final = 64  # SEAL's prng_seed_type: eight 64-bit words
 HAS_MEMFD: Final = hasattr(os, "memfd_create")
@@ -46,6 +46,12 @@ def accepts(suite: Suite) -> bool:
 def max_modulus_bits(ring_degree: int) -> int:
     """SEAL's own bound on the modulus at 128-bit security."""
     return int(seal.CoeffModulus.MaxBitCount(ring_degree, seal.SEC_LEVEL_TYPE.TC128))
+
+
+def version() -> str:
+    """Major and minor version of this SEAL, as it writes them into its objects."""
+    _, _, major, minor, *_ = _own_header()
+    return f"{major}.{minor}"
 
 
 def _seal_header(body: bytes) -> bytes:

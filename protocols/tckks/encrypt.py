@@ -18,7 +18,7 @@ from . import _seal, wire
 from .keys import JointKey
 from .noise import NoiseBudget
 
-__all__ = ["RAND_BYTES", "EncryptedVector", "Encryptor", "check_suite"]
+__all__ = ["RAND_BYTES", "EncryptedVector", "Encryptor", "SealBuild", "check_suite", "seal_build"]
 
 RAND_BYTES: Final = 32
 
@@ -70,6 +70,19 @@ class EncryptedVector:
     def encoded_size(suite: Suite, blocks: int) -> int:
         """The exact length of the encoding."""
         return wire.encoded_size(2 * blocks, suite.ring_degree, suite.data_primes)
+
+
+@dataclass(frozen=True, slots=True)
+class SealBuild:
+    """The SEAL that encrypts here: its version, and whether its ciphertexts are read through a memory file."""
+
+    version: str
+    memory_file: bool
+
+
+def seal_build() -> SealBuild:
+    """Ask SEAL. Run by: anyone."""
+    return SealBuild(_seal.version(), _seal.HAS_MEMFD)
 
 
 def check_suite(suite: Suite) -> None:

@@ -2,9 +2,10 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -17,6 +18,8 @@ IMPORTERS = {
     "cbor2": ("ledger.cbor",),
     "cryptography": ("ledger.signing", "protocols.sampling", "secure_bfl.keystore", "secure_bfl.sealing"),
     "dp_accounting": ("protocols.dp.accounting",),
+    "nacl": ("ledger._sodium",),
+    "numba": ("protocols._ring_numba",),
     "numpy": ("protocols.*", "secure_bfl.*"),
     "opacus": ("secure_bfl.adapters.opacus",),
     "rich": ("secure_bfl.progress",),
@@ -28,7 +31,9 @@ IMPORTERS = {
     "zstandard": ("protocols.tckks._seal",),
 }
 # Where the name to install differs from the name to import.
-DISTRIBUTIONS = {"dp_accounting": "dp-accounting", "sklearn": "scikit-learn"}
+DISTRIBUTIONS = {"dp_accounting": "dp-accounting", "nacl": "pynacl", "sklearn": "scikit-learn"}
+# The modules of the extra `fast`: nothing imports them when it is itself imported, so that all works without the extra.
+OPTIONAL = ("ledger._sodium", "protocols._ring_numba")
 
 # The standard library's effects, and who may have them.
 EFFECTS = {
@@ -90,14 +95,30 @@ def test_the_check_sees_each_form_of_import(name: str, text: str, refused: list[
     assert strangers(Module(name, Path("made-up.py"), text)) == refused
 
 
-def _required() -> set[str]:
+def _required(extra: str | None = None) -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in project["dependencies"]}
+    lines = project["dependencies"] if extra is None else project["optional-dependencies"][extra]
+    return {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in lines}
+
+
+def _imported(modules: Iterable[Module]) -> set[str]:
+    names = {name for module in modules for name in imported_names(module.tree)} & set(IMPORTERS)
+    return {DISTRIBUTIONS.get(name, name) for name in names}
 
 
 def test_what_is_required_is_imported_and_what_is_imported_is_required() -> None:
-    imported = {name for module in SOURCES for name in imported_names(module.tree)} & set(IMPORTERS)
-    assert {DISTRIBUTIONS.get(name, name) for name in imported} == _required()
+    assert _imported(module for module in SOURCES if module.name not in OPTIONAL) == _required()
+    assert _imported(module for module in SOURCES if module.name in OPTIONAL) - _required() == _required("fast")
+
+
+def test_nothing_imports_an_optional_module_when_it_is_itself_imported() -> None:
+    packages = (
+        "ledger",
+        "protocols",
+    )  # `secure_bfl` takes no private module of theirs: it is slow to import, and left out
+    names = ", ".join(m.name for m in SOURCES if m.name.startswith(packages) and m.name not in OPTIONAL)
+    command = f"import sys, {names}; sys.exit(any(name in sys.modules for name in {OPTIONAL}))"
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", command], cwd=ROOT, check=False).returncode == 0
 
 
 def test_every_requirement_is_pinned() -> None:
@@ -105,4 +126,4 @@ def test_every_requirement_is_pinned() -> None:
     assert re.fullmatch(r"torch==[\d.]+", lines[0]), "the Makefile installs torch first, from the first line"
     pinned = {line.partition("==")[0] for line in lines}
     assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines)
-    assert _required() <= pinned
+    assert _required() | _required("fast") <= pinned

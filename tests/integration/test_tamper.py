@@ -392,7 +392,7 @@ def replaced(value: Any, path: tuple[str | int, ...], new: Any) -> Any:
     """A copy of a report with one leaf replaced."""
     if not path:
         return new
-    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy: Any = dict(value) if isinstance(value, dict) else list(value)
     copy[path[0]] = replaced(value[path[0]], path[1:], new)
     return copy
 

@@ -24,9 +24,7 @@ def negacyclic_product(x: UInt64Array, y: UInt64Array, q: int) -> list[int]:
     """x * y in Z_q[X]/(X^n + 1) by one product of two big integers (Kronecker substitution)."""
     n = len(x)
     width = (2 * q.bit_length() + n.bit_length() + 7) // 8
-    left, right = (
-        int.from_bytes(b"".join(int(c).to_bytes(width, "little") for c in p), "little") for p in (x, y)
-    )
+    left, right = (int.from_bytes(b"".join(int(c).to_bytes(width, "little") for c in p), "little") for p in (x, y))
     raw = (left * right).to_bytes(2 * n * width, "little")
     full = [int.from_bytes(raw[i * width : (i + 1) * width], "little") for i in range(2 * n)]
     return [(full[i] - full[n + i]) % q for i in range(n)]

@@ -36,13 +36,16 @@ class SealRing:
         """SEAL's transform of several polynomials, uint64[P, K, N]."""
         ciphertext = self._load(x, ntt=False)
         self._evaluator.transform_to_ntt_inplace(ciphertext)
-        return _seal._residues_of(ciphertext, x.shape)
+        residues: UInt64Array = _seal._residues_of(ciphertext, (x.shape[0], x.shape[1], x.shape[2]))
+        return residues
 
     def product(self, x: UInt64Array, y: UInt64Array) -> UInt64Array:
         """SEAL's product of two polynomials in NTT form: the last part of (x, x) times (y, y)."""
         result = self._load(np.stack([x, x]), ntt=True)
         self._evaluator.multiply_inplace(result, self._load(np.stack([y, y]), ntt=True))
-        return _seal._residues_of(result, (3, *x.shape))[2]
+        parts: UInt64Array = _seal._residues_of(result, (3, x.shape[0], x.shape[1]))
+        last: UInt64Array = parts[2]
+        return last
 
     def encryption_of_zero(self) -> tuple[UInt64Array, UInt64Array, UInt64Array]:
         """A secret key of SEAL's own, an encryption of zero under it, and what SEAL's decryptor makes of that."""

@@ -21,7 +21,7 @@ def test_derived_numbers() -> None:
     ("width", "per_coefficient", "coefficients"), [(1, 1, 1), (49, 1, 1), (2, 0, 1), (2, 1, 0), (2, -1, 1)]
 )
 def test_impossible_layouts(width: int, per_coefficient: int, coefficients: int) -> None:
-    with pytest.raises(ValueError, match="a digit is 2 to 48|at least one coefficient"):
+    with pytest.raises(ValueError, match=r"a digit is 2 to 48|at least one coefficient"):
         DigitLayout(width, per_coefficient, coefficients)
 
 

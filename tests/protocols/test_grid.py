@@ -46,4 +46,4 @@ def test_a_vector_is_typed_and_does_not_print_its_values() -> None:
     assert "123" not in repr(vector)
     assert "<secret>" in repr(vector)
     with pytest.raises(TypeError, match="int64"):
-        GridVector(Grid(8, 0), np.array([1.0]))  # type: ignore[arg-type]
+        GridVector(Grid(8, 0), np.array([1.0]))

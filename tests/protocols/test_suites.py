@@ -36,7 +36,8 @@ def test_the_primes(degree: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("degree", "bits", "smudging"), [(8192, [48] * 3 + [32, 24], 75), (16384, [48] * 8 + [32], 90), (32768, [48] * 18, 90)]
+    ("degree", "bits", "smudging"),
+    [(8192, [48] * 3 + [32, 24], 75), (16384, [48] * 8 + [32], 90), (32768, [48] * 18, 90)],
 )
 def test_sizes_are_what_the_specification_prints(degree: int, bits: list[int], smudging: int) -> None:
     preset = suite(degree)

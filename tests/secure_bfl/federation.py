@@ -58,13 +58,17 @@ class Disk:
     outbox: MemoryBlobs
     odometer: MemoryOdometer
     witness: MemoryWitnessStore
+    identity: Identity
 
     @classmethod
-    def new(cls, plan: FederationPlan) -> "Disk":
-        return cls(MemoryJournal(), MemoryBlobs(), odometer_of(plan), MemoryWitnessStore())
+    def new(cls, plan: FederationPlan, identity: Identity) -> "Disk":
+        return cls(MemoryJournal(), MemoryBlobs(), odometer_of(plan), MemoryWitnessStore(), identity)
 
     def copy(self, plan: FederationPlan) -> "Disk":
-        new = Disk.new(plan)
+        new = Disk.new(plan, identity_of(self.identity.name, self.identity.role))
+        assert isinstance(self.identity.secrets, Secrets)
+        for name, secret in self.identity.secrets._secrets.items():
+            new.identity.secrets.put(name, secret)
         new.journal._claims.update(self.journal._claims)
         new.outbox._blobs.update(self.outbox._blobs)
         for reservation in self.odometer.reservations:
@@ -94,8 +98,10 @@ class Federation:
         self.plan, self.shares = plan, shares
         self.store = MemoryStore() if store is None else store
         self.blobs = MemoryBlobs() if blobs is None else blobs
-        self.identities = identities(plan)
-        self.disks = {name: Disk.new(plan) for name in self.identities} if disks is None else disks
+        if disks is None:
+            disks = {name: Disk.new(plan, identity) for name, identity in identities(plan).items()}
+        self.disks = disks
+        self.identities = {name: disk.identity for name, disk in disks.items()}
         note = self.identities[OPERATOR].note
         self.log = Log(self.store, f"secure-bfl/{note.public.hex()[:16]}", note)
         self.board = Board(self.log, self.blobs)

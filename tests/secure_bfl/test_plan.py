@@ -98,7 +98,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"local_steps": 11}, PrivacyError, "would make epsilon"),
     ({"rounds": 3}, PrivacyError, "would make epsilon"),
     ({"epsilon_milli": 7_000}, PrivacyError, "the budget is 7 at delta 1e-05"),
-    ({"features": 1 << 40}, ValueError, "dim must be"),
+    ({"features": 2_000_000}, ValueError, "dim must be"),
 ]
 
 
@@ -107,9 +107,8 @@ def test_decode_refuses_what_create_refuses(
     plan: FederationPlan, changes: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     fields = [changes.get(f.name, getattr(plan, f.name)) for f in dataclasses.fields(plan)]
-    with pytest.raises((error, DecodeError), match=message if fields.count(-1) == 0 else "") as caught:
+    with pytest.raises(error, match=message):
         FederationPlan.decode(cbor.encode(fields))
-    assert isinstance(caught.value, error)
     with pytest.raises(error, match=message):
         replace(plan, **changes)
 

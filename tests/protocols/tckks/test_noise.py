@@ -1,0 +1,153 @@
+"""Bounds on noise: computed another way, measured, and never exceeded."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from protocols.digits import DigitBlocks, DigitLayout
+from protocols.errors import CapacityError
+from protocols.suites import RING_DEGREES, suite
+from protocols.tckks import NoiseBudget, dryrun
+from protocols.tckks.encrypt import message_residues
+from protocols.tckks.noise import ERROR_BOUND, ERROR_VARIANCE, MINIMUM_LAMBDA
+from tests.protocols.tckks.committee import SUITE, committee
+
+BUDGETS = [
+    NoiseBudget(suite(degree), pieces, clients)
+    for degree in RING_DEGREES
+    for pieces in (1, 3, 10, 70)
+    for clients in (1, 2, 10, 1000)
+]
+
+ROUNDING = Fraction(1, 12)  # uniform on [-1/2, 1/2]
+TERNARY = Fraction(2, 3)
+BINOMIAL = Fraction(42, 4)  # 42 fair coins
+
+
+def variances(budget: NoiseBudget) -> tuple[Fraction, Fraction]:
+    """Of a fresh ciphertext's error and of the test ciphertext's, addend by addend."""
+    n, m, p = budget.suite.ring_degree, budget.pieces, budget.suite.special_prime
+    key_error_times_u = n * (m * BINOMIAL) * TERNARY
+    e0, e1_times_s = BINOMIAL, n * BINOMIAL * (m * TERNARY)
+    encryption = key_error_times_u + e0 + e1_times_s
+    rounding = ROUNDING + n * ROUNDING * (m * TERNARY)
+    return rounding + encryption / p**2, encryption
+
+
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+def test_standard_deviations_and_bounds_by_another_computation(budget: NoiseBudget) -> None:
+    fresh, test = variances(budget)
+    assert budget.error_std == pytest.approx(math.sqrt(fresh), rel=1e-12)
+    assert budget.test_error_std == pytest.approx(math.sqrt(test), rel=1e-12)
+    n, m, p = budget.suite.ring_degree, budget.pieces, budget.suite.special_prime
+    worst_test = n * (21 * m) + 21 + n * 21 * m
+    assert budget.test_error_bound == worst_test
+    worst_fresh = Fraction(1, 2) + Fraction(n * m, 2) + Fraction(worst_test, p)
+    assert worst_fresh <= budget.error_bound <= worst_fresh + 3
+    assert budget.noise_bound >= m * 2**budget.suite.smudging_bits + max(budget.clients * worst_fresh, worst_test)
+
+
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+def test_the_scale_and_the_message_leave_room_for_all_noise(budget: NoiseBudget) -> None:
+    scale = 1 << budget.scale_bits
+    assert budget.noise_bound < scale // 2
+    assert budget.noise_bound >= scale // 4  # and the scale is the least that does
+    largest_message = (1 << (budget.plaintext_bits - 1)) - 1
+    assert scale * largest_message + budget.noise_bound <= budget.suite.data_modulus // 2
+    too_large = (1 << (budget.plaintext_bits + 1 - 1)) - 1  # one bit more does not fit
+    assert scale * too_large + budget.noise_bound > budget.suite.data_modulus // 2
+
+
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+def test_lambda_by_another_computation(budget: NoiseBudget) -> None:
+    n = budget.suite.ring_degree
+    fresh, test = (math.sqrt(v) for v in variances(budget))
+    for blocks in (1, 2, 11, 5000):
+        aggregates, dry_run = (blocks - 1) * n * budget.clients * fresh, n * max(test, budget.clients * fresh)
+        variation = (aggregates + dry_run) / (2 * 2.0**budget.suite.smudging_bits)
+        assert budget.smudging_lambda(blocks * n) == math.floor(-math.log2(variation))
+
+
+def test_the_shift_of_a_uniform_law_is_what_the_formula_says() -> None:
+    """Total variation between uniform on [-W, W) and the same moved by e, counted on a small W."""
+    width = 64
+    for e in range(40):
+        inside = set(range(-width, width))
+        moved = {x + e for x in inside}
+        variation = Fraction(len(inside ^ moved), 2 * len(inside))
+        assert variation == Fraction(e, 2 * width)
+
+
+def test_measured_error_is_the_predicted_one() -> None:
+    """N = 8192, ten pieces, eight ciphertexts: within 2 %, and never above the bound."""
+    team = committee()
+    secret = team.secret()
+    errors = []
+    for index in range(8):
+        (ciphertext,) = team.encrypt(DigitBlocks(team.layout, np.zeros((1, 5, 8192), dtype=np.int64)), index).residues
+        opened = team.data.add(ciphertext[0], team.data.multiply(ciphertext[1], secret))
+        errors.append(team.data.compose(team.data.inverse_ntt(opened)).astype(np.float64))
+    assert np.std(errors) == pytest.approx(team.budget.error_std, rel=0.02)
+    assert np.abs(errors).max() <= team.budget.error_bound
+
+
+def test_measured_error_of_the_dry_run_is_the_predicted_one() -> None:
+    team = committee()
+    (ciphertext,) = dryrun.test_ciphertext(team.joint, team.budget, team.layout).residues
+    message = message_residues(team.data, dryrun.test_digits(team.joint, team.layout), team.budget.scale_bits, 0)
+    opened = team.data.add(ciphertext[0], team.data.multiply(ciphertext[1], team.secret()))
+    error = team.data.compose(team.data.subtract(team.data.inverse_ntt(opened), message)).astype(np.float64)
+    assert np.std(error) == pytest.approx(team.budget.test_error_std, rel=0.03)
+    assert np.abs(error).max() <= team.budget.test_error_bound
+
+
+def test_the_layout_takes_as_many_digits_as_fit_and_one_more_would_wrap() -> None:
+    team = committee()
+    layout, scale_bits = team.layout, team.budget.scale_bits
+    assert layout.per_coefficient == team.budget.plaintext_bits // layout.width == 5
+    for count, exact in ((layout.per_coefficient, True), (layout.per_coefficient + 1, False)):
+        wide = DigitLayout(layout.width, count, layout.coefficients)
+        digits = DigitBlocks(wide, np.full((1, count, layout.coefficients), wide.largest, dtype=np.int64))
+        value = team.data.compose(message_residues(team.data, digits, scale_bits, 0))
+        wanted = sum(wide.largest << (layout.width * d) for d in range(count)) << scale_bits
+        assert (set(value.tolist()) == {wanted}) is exact
+
+
+def test_a_digit_that_does_not_fit_is_refused_with_the_numbers() -> None:
+    tight = NoiseBudget(suite(8192), 10, 10)
+    assert tight.plaintext_bits == 119
+    with pytest.raises(CapacityError, match="a digit of 120 bits does not fit the 119 message bits of tckks-8192-v1"):
+        tight.layout(120)
+
+
+def test_a_suite_without_room_for_a_message_is_refused() -> None:
+    with pytest.raises(CapacityError, match="no room left for a message"):
+        NoiseBudget(suite(8192), 1, 1 << 190)
+
+
+@pytest.mark.parametrize(("pieces", "clients"), [(0, 1), (1, 0), (-1, 5)])
+def test_a_budget_has_pieces_and_clients(pieces: int, clients: int) -> None:
+    with pytest.raises(ValueError, match="at least one piece and serves at least one client"):
+        NoiseBudget(SUITE, pieces, clients)
+
+
+def test_require_refuses_with_the_numbers_exactly_at_the_limit() -> None:
+    budget = NoiseBudget(suite(8192), 10, 10)
+    least = next(k for k in range(1, 1 << 20) if budget.smudging_lambda(k << 13) < MINIMUM_LAMBDA)
+    assert budget.require((least - 1) << 13) == MINIMUM_LAMBDA
+    with pytest.raises(CapacityError) as caught:
+        budget.require(least << 13)
+    for fragment in (str(least << 13), "10 clients", "2^-39", "tckks-8192-v1", "at least 2^-40", "a larger ring"):
+        assert fragment in str(caught.value)
+    with pytest.raises(CapacityError, match=r"leaves 2\^[0-9]+ of smudging"):
+        budget.require(1 << 90)
+    with pytest.raises(ValueError, match="at least one coefficient"):
+        budget.smudging_lambda(0)
+
+
+def test_the_error_law_has_the_stated_variance_and_bound() -> None:
+    weights = [math.comb(42, k) for k in range(43)]  # heads of 42 coins, centred at 21
+    variance = Fraction(sum(w * (k - 21) ** 2 for k, w in enumerate(weights)), 2**42)
+    assert (variance, len(weights) // 2) == (Fraction(ERROR_VARIANCE), ERROR_BOUND)

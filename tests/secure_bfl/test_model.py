@@ -1,0 +1,88 @@
+"""The global model: one vector, one encoding, the same everywhere."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save
+
+from protocols.errors import DecodeError
+from protocols.grid import Grid
+from secure_bfl.model import GlobalModel
+
+VECTOR = np.linspace(-2, 3, 12)
+MODEL = GlobalModel(3, 3, VECTOR)
+
+
+def test_every_value_is_a_float32() -> None:
+    assert np.array_equal(MODEL.vector, VECTOR.astype(np.float32).astype(np.float64))
+    assert not MODEL.vector.flags.writeable
+    assert GlobalModel.zero(3, 3).vector.tolist() == [0.0] * 12
+    with pytest.raises(ValueError, match="shape"):
+        GlobalModel(3, 3, np.zeros(11))
+
+
+def test_round_trip() -> None:
+    again = GlobalModel.decode(MODEL.encode(), 3, 3)
+    assert np.array_equal(again.vector, MODEL.vector)
+    assert again.encode() == MODEL.encode()
+
+
+def test_the_tensors_are_weight_and_bias() -> None:
+    weight, bias = VECTOR[:9].reshape(3, 3).astype(np.float32), VECTOR[9:].astype(np.float32)
+    assert MODEL.encode() == save({"weight": weight, "bias": bias})
+    rows = np.array([[1.0, 0, 0], [0, 2.0, 0.5]])
+    assert MODEL.predict(rows).tolist() == (rows @ weight.T + bias).argmax(axis=1).tolist()
+    assert MODEL.accuracy(rows, MODEL.predict(rows)) == 1.0
+    assert MODEL.accuracy(rows, (MODEL.predict(rows) + 1) % 3) == 0.0
+
+
+F32 = np.float32
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00" * 8,
+        MODEL.encode()[:-1],
+        MODEL.encode() + b"\x00",
+        save({"weight": np.zeros((3, 3), F32)}),
+        save({"weight": np.zeros((3, 3), F32), "bias": np.zeros(3, F32), "more": np.zeros(1, F32)}),
+        save({"weight": np.zeros((3, 3), np.float64), "bias": np.zeros(3, np.float64)}),
+        save({"weight": np.zeros((9,), F32), "bias": np.zeros(3, F32)}),
+        save({"weight": np.zeros((4, 3), F32), "bias": np.zeros(4, F32)}),
+        save({"weight": np.zeros((3, 3), F32), "bias": np.zeros(3, F32)}, metadata={"a": "b"}),
+    ],
+)
+def test_anything_else_is_refused(data: bytes) -> None:
+    with pytest.raises(DecodeError, match="not a model of 3 x 3 weights|not the one encoding"):
+        GlobalModel.decode(data, 3, 3)
+
+
+@given(st.data())
+@settings(max_examples=150)
+def test_spoiled_bytes_raise_one_error_or_decode_to_themselves(data: st.DataObject) -> None:
+    spoiled = bytearray(MODEL.encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        spoiled[data.draw(st.integers(0, len(spoiled) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        model = GlobalModel.decode(bytes(spoiled), 3, 3)
+    except DecodeError:
+        return
+    assert model.encode() == bytes(spoiled)
+
+
+def test_the_mean_of_the_updates_is_added() -> None:
+    grid = Grid(16, 10)
+    sums = np.arange(12, dtype=np.int64) * 1000
+    moved = GlobalModel.zero(3, 3).apply(sums, 4, grid)
+    assert np.array_equal(moved.vector, (sums / 1024 / 4).astype(np.float32).astype(np.float64))
+    assert np.array_equal(GlobalModel.zero(3, 3).vector, np.zeros(12)), "the model applied to is not changed"
+
+
+def test_the_mean_of_models() -> None:
+    mean = GlobalModel.mean([MODEL, GlobalModel.zero(3, 3)])
+    assert np.allclose(mean.vector, VECTOR / 2)
+    with pytest.raises(ValueError, match="the mean of no models"):
+        GlobalModel.mean([])

@@ -1,0 +1,168 @@
+"""The operator: who is in, what is asked, and that every step is done once."""
+
+from collections.abc import Callable
+
+import pytest
+
+import ledger
+from ledger import CosigningWitness
+from protocols.errors import QuorumError
+from secure_bfl.errors import StateError
+from secure_bfl.messages import AggregateVote, UpdateCommit
+from secure_bfl.plan import FederationPlan
+from secure_bfl.roster import OPERATOR
+from tests.secure_bfl.federation import NOW, Federation, digest
+
+
+def away(federation: Federation, *names: str) -> dict[str, CosigningWitness | None]:
+    return {name: None if name in names else witness for name, witness in federation.witnesses.items()}
+
+
+def test_every_step_is_done_once(finished: Federation) -> None:
+    federation = finished.copy()
+    board, operator, size = federation.board, federation.operator, federation.log.size
+    federation.found()
+    operator.open_round(board, 1, federation.zero)
+    operator.close_round(board, 1)
+    operator.add_up(board, 1)
+    operator.request(board, 1, federation.witnesses, now=NOW)
+    operator.publish_model(board, 1, federation.zero)
+    federation.generate_key()
+    assert federation.log.size == size
+    assert operator.name == OPERATOR
+
+
+def test_the_parties_are_those_of_the_plan(plan: FederationPlan, keyed: Federation) -> None:
+    federation = Federation(plan, keyed.shares)
+    parties = tuple(identity.party for identity in federation.identities.values())
+    with pytest.raises(StateError, match="exactly the parties") as caught:
+        federation.operator.found(federation.board, plan, parties[:-1])
+    assert caught.value.culprits == (OPERATOR,)
+    assert federation.log.size == 0
+    federation.operator.found(federation.board, plan, parties)
+    assert federation.log.size == 1
+
+
+def test_a_log_belongs_to_one_federation(founded: Federation) -> None:
+    federation = founded.copy()
+    parties = tuple(identity.party for identity in federation.identities.values())
+    other = FederationPlan.create("digits", clients=3, members=4, threshold=3, rounds=1, minimum_clients=2)
+    for plan, some in ((other, parties), (federation.plan, parties[:-1])):
+        with pytest.raises(StateError, match="another plan or other parties"):
+            federation.operator.found(federation.board, plan, some)
+    assert federation.log.size == 1
+
+
+def commit(federation: Federation, number: int, ciphertext: bytes) -> None:
+    """Have a client commit to a digest, whatever stands behind it."""
+    client = federation.clients[number - 1]
+    client.reserve(federation.board, 1)
+    federation.board.append(UpdateCommit(1, ciphertext), client.name, client.identity.signing)
+
+
+def missing(federation: Federation, good: bytes) -> bytes:
+    return digest("nothing there")
+
+
+def of_another_size(federation: Federation, good: bytes) -> bytes:
+    return federation.blobs.put(good[:-1])
+
+
+def of_another_key(federation: Federation, good: bytes) -> bytes:
+    return federation.blobs.put(good[:20] + bytes([good[20] ^ 1]) + good[21:])
+
+
+def with_a_residue_too_large(federation: Federation, good: bytes) -> bytes:
+    return federation.blobs.put(good[:44] + b"\xff" * 6 + good[50:])
+
+
+def transparent(federation: Federation, good: bytes) -> bytes:
+    half = (len(good) - 44) // 2
+    return federation.blobs.put(good[: 44 + half] + bytes(half))
+
+
+@pytest.mark.parametrize("spoil", [missing, of_another_size, of_another_key, with_a_residue_too_large, transparent])
+def test_what_is_missing_or_malformed_is_left_out(
+    opened: Federation, spoil: Callable[[Federation, bytes], bytes]
+) -> None:
+    federation = opened.copy()
+    board = federation.board
+    for client in federation.clients[:2]:
+        client.update(board, 1, federation.zero)
+    good = federation.blobs._blobs[board.round(1).commits["client-1"][1].ciphertext]
+    commit(federation, 3, spoil(federation, good))
+    federation.operator.close_round(board, 1)
+    assert board.round(1).cohort == ("client-1", "client-2")
+    assert board.round(1).ciphertexts() == tuple(
+        board.round(1).commits[name][1].ciphertext for name in ("client-1", "client-2")
+    )
+    federation.operator.add_up(board, 1)
+    for member in federation.members:
+        member.vote(board, 1)
+    assert board.round(1).agreeing() == board.roster.members
+
+
+def test_too_few_updates_leave_the_round_open(opened: Federation) -> None:
+    federation = opened.copy()
+    board = federation.board
+    federation.clients[1].update(board, 1, federation.zero)
+    commit(federation, 3, digest("nothing there"))
+    size = federation.log.size
+    with pytest.raises(QuorumError, match="round 1 has 1 updates, the plan needs 2") as caught:
+        federation.operator.close_round(board, 1)
+    error = caught.value
+    assert (error.needed, error.have, error.missing) == (2, ("client-2",), ("client-1", "client-3"))
+    assert "missing or malformed: client-1, client-3" in str(error)
+    assert board.round(1).closed is None
+    assert federation.log.size == size
+    federation.clients[0].update(board, 1, federation.zero)
+    federation.operator.close_round(board, 1)
+    assert board.round(1).cohort == ("client-2", "client-1")
+
+
+def test_the_sum_needs_votes(updated: Federation) -> None:
+    federation = updated.copy()
+    board, operator = federation.board, federation.operator
+    operator.close_round(board, 1)
+    operator.request(board, 1, federation.witnesses, now=NOW)
+    assert board.round(1).request is None, "there is no sum to ask for"
+    operator.add_up(board, 1)
+    federation.members[0].vote(board, 1)
+    wrong = federation.members[1]
+    board.append(AggregateVote(1, digest("another sum")), wrong.name, wrong.identity.signing)
+    federation.members[3].vote(board, 1)
+    with pytest.raises(QuorumError, match="needs the votes of 3 of 4 members, has 2") as caught:
+        operator.request(board, 1, federation.witnesses, now=NOW)
+    error = caught.value
+    assert (error.needed, error.have, error.missing) == (3, ("member-1", "member-4"), ("member-2", "member-3"))
+    federation.members[2].vote(board, 1)
+    operator.request(board, 1, federation.witnesses, now=NOW)
+    request = board.round(1).request
+    assert request is not None
+    assert request.active == (1, 3, 4), "a member of another opinion is not asked"
+
+
+def test_the_sum_needs_a_certificate(voted: Federation) -> None:
+    federation = voted.copy()
+    board, operator = federation.board, federation.operator
+    with pytest.raises(ledger.QuorumError, match="missing: member-2, member-3") as caught:
+        operator.request(board, 1, away(federation, "member-2", "member-3"), now=NOW)
+    assert caught.value.needed == 3
+    assert caught.value.have == ("member-1", "member-4")
+    assert board.round(1).request is None
+    operator.request(board, 1, away(federation, "member-2"), now=NOW)
+    request = board.round(1).request
+    assert request is not None
+    certificate = board.roster.policy.verify(request.certificate)
+    assert certificate.cosigners == ("member-1", "member-3", "member-4")
+
+
+def test_the_accuracy_is_the_operators_word(requested: Federation) -> None:
+    federation = requested.copy()
+    for member in federation.members:
+        member.answer(federation.board, 1)
+    federation.operator.publish_model(federation.board, 1, federation.zero, accuracy_ppm=912_345)
+    result = federation.board.round(1).result
+    assert result is not None
+    assert result.accuracy_ppm == 912_345
+    assert federation.blobs.has(result.model)

@@ -1,0 +1,81 @@
+"""The reference run: what is opened is exactly the sum of what went in."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ledger import MemoryBlobs
+from protocols.arrays import Float64Array, Int64Array
+from secure_bfl import client as client_module
+from secure_bfl import results as results_module
+from secure_bfl.local_training import Records
+from secure_bfl.model import GlobalModel
+from secure_bfl.plan import FederationPlan
+from secure_bfl.reference import Outcome, run_round
+from tests.secure_bfl.federation import NOW
+
+
+class Known:
+    """Updates chosen by the test, and the sums that were opened."""
+
+    def __init__(self, plan: FederationPlan) -> None:
+        self.plan, self.updates, self.sums = plan, list[Float64Array](), list[Int64Array]()
+        reach = plan.grid.largest * plan.grid.step
+        ramp = np.linspace(-reach, reach, plan.parameters)
+        self.give = iter((ramp, np.full(plan.parameters, reach * 2), np.sin(np.arange(plan.parameters)) / 3))
+
+    def train(self, plan: FederationPlan, model: GlobalModel, records: Records, *, rand: bytes) -> Any:
+        self.updates.append(next(self.give))
+        return self.updates[-1], None
+
+
+@pytest.fixture(scope="module")
+def known(plan: FederationPlan) -> Known:
+    return Known(plan)
+
+
+@pytest.fixture(scope="module")
+def outcome(plan: FederationPlan, shares: Sequence[Records], known: Known) -> Iterator[Outcome]:
+    unpack = results_module.unpack
+
+    def watched(*arguments: Any) -> Int64Array:
+        sums: Int64Array = unpack(*arguments)
+        known.sums.append(sums)
+        return sums
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client_module, "train_round", known.train)
+        patch.setattr(results_module, "unpack", watched)
+        yield run_round(plan, shares, blobs=MemoryBlobs(), now=NOW)
+
+
+def test_the_sum_is_the_sum_of_the_quantised_updates(plan: FederationPlan, known: Known, outcome: Outcome) -> None:
+    assert len(known.updates) == plan.clients == 3
+    expected = sum(plan.grid.quantize(update).values for update in known.updates)
+    assert len(known.sums) == 1
+    assert np.array_equal(known.sums[0], expected)
+    assert int(np.abs(known.sums[0]).max()) > 2 * plan.grid.largest * 0.9, "the sum is larger than any one value"
+
+
+def test_the_model_is_the_mean(plan: FederationPlan, known: Known, outcome: Outcome) -> None:
+    mean = sum(plan.grid.quantize(update).values for update in known.updates) * plan.grid.step / 3
+    assert np.array_equal(outcome.model.vector, np.asarray(mean).astype(np.float32).astype(np.float64))
+
+
+def test_the_outcome_is_certified_to_its_end(outcome: Outcome) -> None:
+    board = outcome.board
+    assert outcome.certificate.checkpoint.size == board.log.size
+    assert board.roster.policy.verify(outcome.certificate.note) == outcome.certificate
+    assert outcome.certificate.cosigners == board.roster.members
+    assert board.replay.ignored == []
+    result = board.round(1).result
+    assert result is not None
+    assert board.blobs.has(result.model)
+
+
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_there_are_as_many_records_as_clients(plan: FederationPlan, shares: Sequence[Records], count: int) -> None:
+    with pytest.raises(ValueError, match=f"{count} sets of records for 3 clients"):
+        run_round(plan, [*shares, shares[0]][:count], blobs=MemoryBlobs(), now=NOW)
