@@ -7,9 +7,12 @@ they are of the federation you mean; pin the genesis hash for that.
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ledger import (
@@ -36,6 +39,8 @@ __all__ = ["Auditor", "Finding", "Verdict"]
 
 _REPORT_LIMIT = 16 << 20
 _BLOB_LIMIT = 1 << 30
+_BLOB_DEPTH = 2
+_TEMPORARY = re.compile(r"\.[0-9a-f]{64}\.[0-9-]+\.tmp")
 Progress = Callable[[str, int, int], None]
 
 
@@ -86,6 +91,8 @@ class Auditor:
     def verify(self, progress: Progress = lambda what, done, total: None, *, with_report: bool = True) -> Verdict:
         """Recompute everything. Run by: anyone. Never raises on hostile files; look at the verdict's findings."""
         self._verdict = verdict = Verdict()
+        with self._stage("folder"):
+            self._check_folder()
         with self._stage("blobs"):
             self._check_blobs()
         transcript: Transcript | None = None
@@ -117,30 +124,47 @@ class Auditor:
     def _stage(self, where: str) -> Iterator[None]:
         try:
             yield
-        except (LedgerError, ProtocolError, EdgeError, ValueError, OSError) as exc:
-            self._error(where, str(exc))
+        except (LedgerError, ProtocolError, EdgeError, ValueError, OSError, RecursionError, MemoryError) as exc:
+            self._error(where, str(exc) or type(exc).__name__)
+
+    def _check_folder(self) -> None:
+        """Only what belongs there is there, as plain files and folders: a link could lead anywhere."""
+        expected = {path.name for path in self._folder.parts}
+        for item in sorted(os.scandir(self._folder.path), key=lambda found: found.name):
+            if item.is_symlink():
+                self._error(_shown(item.name), "is a link; a public folder holds plain files and folders only")
+            elif item.name not in expected:
+                self._note(_shown(item.name), "does not belong here; nothing reads it")
 
     def _check_blobs(self) -> None:
         """Every file of the blob store must be what its name says, whether an entry names it or not."""
-        for path in sorted(self._folder.blobs.rglob("*")):
-            if path.is_dir() and not path.is_symlink():
-                continue
-            name = path.relative_to(self._folder.blobs).as_posix()
-            if path.name.startswith(".") and path.name.endswith(".tmp"):
-                self._note(f"blob {name}", "is a temporary file that a crash left; nothing reads it")
-                continue
-            if path.is_symlink() or not path.is_file():
-                self._error(f"blob {name}", "is not a regular file")
-                continue
-            if path.stat().st_size > _BLOB_LIMIT:
-                self._error(f"blob {name}", f"has {path.stat().st_size} bytes, more than a blob may have")
-                continue
+        waiting = [(self._folder.blobs, 0)] if self._folder.blobs.is_dir() else []
+        while waiting:
+            folder, depth = waiting.pop()
+            for item in sorted(os.scandir(folder), key=lambda found: found.name):
+                if not item.is_dir(follow_symlinks=False):
+                    self._check_blob(item)
+                elif depth < _BLOB_DEPTH:
+                    waiting.append((Path(item.path), depth + 1))
+                else:
+                    self._error(f"blob folder {_shown(item.name)}", "is deeper than blobs are kept")
+
+    def _check_blob(self, item: "os.DirEntry[str]") -> None:
+        name = _shown(item.name)
+        if _TEMPORARY.fullmatch(item.name):
+            self._note(f"blob {name}", "is a temporary file that a crash left; nothing reads it")
+        elif not item.is_file(follow_symlinks=False):
+            self._error(f"blob {name}", "is not a regular file")
+        elif item.stat(follow_symlinks=False).st_size > _BLOB_LIMIT:
+            self._error(f"blob {name}", f"has {item.stat().st_size} bytes, more than a blob may have")
+        else:
             hashed = hashlib.sha256()
-            with path.open("rb") as file:
+            with open(item.path, "rb") as file:
                 while piece := file.read(1 << 20):
                     hashed.update(piece)
-            if f"{path.name[:2]}/{path.name[2:4]}/{hashed.hexdigest()}" != name:
-                self._error(f"blob {path.name}", "its bytes are not those its name promises: a byte was changed")
+            digest = hashed.hexdigest()
+            if Path(item.path) != self._folder.blobs / digest[:2] / digest[2:4] / digest:
+                self._error(f"blob {name}", "its bytes are not those its name promises: a byte was changed")
 
     def _read(self) -> Transcript:
         published = read_published(self._folder.ledger)
@@ -148,7 +172,10 @@ class Auditor:
         for ignored in transcript.replay.ignored:
             say = self._error if ignored.hostile else self._note
             kind = Kind(ignored.kind).name if ignored.kind in set(Kind) else f"kind {ignored.kind}"
-            say(f"entry {ignored.index}", f"{kind} by {ignored.sender or 'nobody'} has no effect: {ignored.reason}")
+            first = published.entries.index(published.entries[ignored.index])
+            copied = "" if first == ignored.index else f" (entry {first} again, byte for byte: the operator's doing)"
+            sender = _shown(ignored.sender) if ignored.sender else "nobody"
+            say(f"entry {ignored.index}{copied}", f"{kind} by {sender} has no effect: {ignored.reason}")
         if not transcript.started:
             raise ValueError("the ledger does not begin with a genesis entry")
         self._verdict.transcript = transcript
@@ -184,6 +211,7 @@ class Auditor:
                 self._error(where, "is not finished")
                 break
             self._check_sum(transcript, state)
+            self._note_left_out(transcript, state)
             model = next_model(transcript, state.number, model)
             if state.result.model != commitment(model.encode()):
                 self._error(where, "the published model does not follow from the opened sum")
@@ -202,6 +230,19 @@ class Auditor:
         for name, vote in sorted(state.votes.items()):
             if vote.ciphertext != computed:
                 self._error(where, f"{name} voted for another sum than the cohort's ciphertexts give")
+
+    def _note_left_out(self, transcript: Transcript, state: RoundState) -> None:
+        """Committed in time, there, well formed, and not counted: the operator left the client out."""
+        for name, (index, commit) in sorted(state.commits.items()):
+            if name in state.cohort:
+                continue
+            try:
+                transcript.ciphertext(commit.ciphertext)
+            except (LedgerError, ProtocolError):
+                continue
+            self._note(
+                f"round {state.number}", f"{name} committed a well-formed update (entry {index}) and was left out"
+            )
 
     def _note_unnamed_blobs(self, transcript: Transcript) -> None:
         """A blob that no entry names does no harm: whoever lost a race may have left it."""
@@ -240,6 +281,8 @@ class Auditor:
         except (ValueError, RecursionError) as exc:
             self._error(name, f"is not JSON: {exc}")
             return
+        if ours["budget"]["exceeded"]:
+            self._error("budget", "a client spent more than the plan's budget")
         differences = compare(ours, theirs)
         for difference in differences:
             self._error(name, f"does not follow from the ledger: {difference}")
@@ -250,3 +293,8 @@ class Auditor:
         for path, render in ((self._folder.report_markdown, markdown), (self._folder.report_html, html)):
             if read_bounded(path, limit=_REPORT_LIMIT) != render(theirs).encode():
                 self._error(path.name, f"is not what {name} says")
+
+
+def _shown(name: str) -> str:
+    """A name of a stranger's file or party, safe to print."""
+    return name if name.isascii() and name.isprintable() else ascii(name)

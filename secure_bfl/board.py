@@ -77,9 +77,12 @@ class Transcript:
         pieces = range(self.roster.plan.sharing.pieces)
         if set(self.replay.ceremony.parts()) != set(pieces):
             raise StateError("not every dealer has committed")
-        pinned = {check.joint_key for check in self.replay.ceremony.checks.values()}
-        if pinned - {self._joined.digest}:
-            raise StateError("a member pinned another joint key than the one the public parts give")
+        checks, ours = self.replay.ceremony.checks, self._joined.digest
+        others = tuple(sorted(name for name, check in checks.items() if check.joint_key != ours))
+        if others:
+            raise StateError(
+                f"{', '.join(others)} pinned another joint key than the one the public parts give", culprits=others
+            )
         return self._joined
 
     def ciphertext(self, digest: bytes) -> EncryptedVector:

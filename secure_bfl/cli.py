@@ -195,7 +195,7 @@ def _verify(options: argparse.Namespace) -> int:
         for finding in verdict.findings:
             print(f"{finding.level}: {finding}")
         if verdict.ok:
-            print(f"verified: {verdict.rounds} rounds follow from the public files; genesis {genesis}")
+            print(f"verified: {verdict.rounds} rounds follow from the files in {folder.path}; genesis {genesis}")
         else:
             print("not verified")
     return int(ExitCode.OK if verdict.ok else ExitCode.FINDINGS)

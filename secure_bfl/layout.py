@@ -19,8 +19,14 @@ class PublicFolder:
     @classmethod
     def of(cls, folder: Path) -> "PublicFolder":
         """The public folder of a run's folder, or the folder itself if it is the public one."""
-        inner = folder / "public"
-        return cls(inner if inner.is_dir() else folder)
+        if (folder / "ledger").exists():  # it is the public folder: nothing inside may stand in for it
+            return cls(folder)
+        return cls(folder / "public")
+
+    @property
+    def parts(self) -> tuple[Path, ...]:
+        """All that belongs there."""
+        return (self.ledger, self.blobs, self.model, self.report_json, self.report_markdown, self.report_html)
 
     @property
     def ledger(self) -> Path:

@@ -5,6 +5,7 @@ cohort's ciphertext in two aggregates, never more often than the key's plan allo
 answer leaves.
 """
 
+import hashlib
 import os
 from collections.abc import Container
 
@@ -63,6 +64,15 @@ class Member:
 
     # Key generation. Every step does nothing if the ledger shows it done.
 
+    def _claim_commitments(self, board: Board) -> None:
+        """Remember, durably, the one set of commitments this member goes on from.
+
+        Whoever could show it other commitments after it has revealed could choose its own part of the key last.
+        """
+        commits = sorted(board.replay.ceremony.parts().items())
+        digest = hashlib.sha256(b"".join(piece.to_bytes(2, "big") + part for piece, part in commits)).digest()
+        self._journal.claim(f"commitments/{board.replay.context.hex()}", digest)
+
     def _dealt(self, board: Board) -> tuple[PieceSeed, ...]:
         """The seeds this member deals; drawn once, kept before anything about them is published."""
         name = f"deal/{board.replay.context.hex()}"
@@ -87,11 +97,13 @@ class Member:
         """Step 2: publish the parts and send every other holder its seeds, sealed.
 
         Raises:
-            StateError: not every member has committed; nothing was shown, so nobody can choose a part after it.
+            StateError: not every member has committed, or the commitments are not those it saw before; nothing was
+                shown, so nobody can choose a part after it.
         """
         if self.name in board.replay.ceremony.reveals:
             return
         self._wait_for_all("committed", board, board.replay.ceremony.commits)
+        self._claim_commitments(board)
         ceremony, sharing = board.ceremony, board.roster.plan.sharing
         sealed = []
         for seed in self._dealt(board):
@@ -113,6 +125,7 @@ class Member:
         if self.name in board.replay.ceremony.checks:
             return
         self._wait_for_all("revealed", board, board.replay.ceremony.reveals)
+        self._claim_commitments(board)
         self._hold_pieces(board)
         board.append(KeyCheck(board.joint_key.digest), self.name, self.identity.signing)
 

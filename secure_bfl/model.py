@@ -32,6 +32,8 @@ class GlobalModel:
     def __post_init__(self) -> None:
         parameters = (self.features + 1) * self.classes
         rounded = np.asarray(self.vector).astype(np.float32).astype(np.float64)
+        if not np.isfinite(rounded).all():
+            raise ValueError("a model holds finite numbers only")
         object.__setattr__(self, "vector", frozen(rounded, np.float64, (parameters,)))
 
     @classmethod

@@ -158,8 +158,10 @@ class FileOdometer(_Chain):
             while left:
                 left = left[os.write(self._file, left) :]
             os.fsync(self._file)
-        except OSError as exc:
-            self._failed = True
+        except BaseException as exc:
+            self._failed = True  # nobody knows what is on disk now; opening the file again finds out
+            if not isinstance(exc, OSError):
+                raise
             raise StoreError(
                 f"{self._path}: the reservation could not be written ({exc.strerror}); free space and start again"
             ) from exc

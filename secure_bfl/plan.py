@@ -5,12 +5,13 @@ or security is refused here, with the numbers, before a key is drawn or a record
 """
 
 import math
+import re
 from dataclasses import dataclass, fields
 from typing import Self
 
 from ledger import cbor
 from protocols.digits import DigitLayout
-from protocols.dp import MAX_EPSILON, Mechanism, PrivacyEvent, calibrate, gate
+from protocols.dp import MAX_EPSILON, Mechanism, PrivacyEvent, calibrate
 from protocols.errors import CapacityError
 from protocols.grid import Grid
 from protocols.packing import digit_width
@@ -26,7 +27,9 @@ MIN_CLIENTS = 2
 MAX_CLIENTS = 1000  # the genesis entry names every party and must fit 65,535 bytes
 MAX_ROUNDS = 100_000
 MIN_DELTA_E12 = 100
+MAX_TOTAL_STEPS = 1_000_000
 MAX_DIGIT_WIDTH = 48
+_SLUG = re.compile(r"[a-z0-9-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,10 @@ class FederationPlan(Body):
             raise ValueError(f"minimum_clients must be {MIN_CLIENTS} to {self.clients}, not {self.minimum_clients}")
         if not 1 <= self.rounds <= MAX_ROUNDS or not 1 <= self.average_from <= self.rounds:
             raise ValueError(f"rounds must be 1 to {MAX_ROUNDS} and average_from one of them, not {self.rounds}")
+        if self.rounds * self.local_steps > MAX_TOTAL_STEPS:
+            raise ValueError(f"a run of more than {MAX_TOTAL_STEPS} noisy steps cannot be accounted")
+        if not _SLUG.fullmatch(self.dataset):
+            raise ValueError("a dataset's name is 1 to 64 lower-case letters, digits and hyphens")
         if self.features < 1 or self.classes < 2 or self.local_steps < 1 or self.expected_batch < 1:
             raise ValueError("a plan has features, at least two classes, local steps and an expected batch")
         if self.learning_rate_micro < 1 or not 0 <= self.momentum_milli < 1000:
@@ -86,8 +93,6 @@ class FederationPlan(Body):
             )
         _ = self.mechanism, self.layout  # both refuse what cannot be
         self.noise_budget.require(self.coefficients_opened)
-        whole_run = PrivacyEvent(self.noise_multiplier_milli, self.sampling_rate_ppm, self.rounds * self.local_steps)
-        gate([whole_run], epsilon_budget=self.epsilon, delta=self.delta, dim=self.parameters)
 
     @classmethod
     def create(
@@ -186,7 +191,7 @@ class FederationPlan(Body):
 
         Raises:
             DecodeError: not the one encoding of a plan.
-            ValueError, CapacityError, PrivacyError: a plan that cannot be.
+            ValueError, CapacityError: a plan that cannot be.
         """
         return cls.from_value(cbor.decode(data))
 

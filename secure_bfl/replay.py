@@ -392,6 +392,7 @@ class Replay:
         _require(current.aggregate is None, f"round {body.round} has an aggregate", hostile=True)
 
         def effect() -> None:
+            self._seen.add(body.ciphertext)  # nobody can send a sum as an update of its own
             current.aggregate, current.aggregated = body, index
 
         return effect
@@ -449,6 +450,7 @@ class Replay:
         if current.request is None or len(current.answers) != len(current.request.active):
             raise _RuleError("a model before every asked member answered", hostile=True)
         _require(current.result is None, f"round {body.round} has a model", hostile=True)
+        _require(body.accuracy_ppm <= 1_000_000, "an accuracy above 100 %", hostile=True)
 
         def effect() -> None:
             current.result = body

@@ -6,13 +6,13 @@ Spec: round §2.1 (v1).
 from dataclasses import dataclass
 from typing import Self
 
-from ledger import COSIGNATURE_V1, ED25519, DecodeError, Policy, VerifierKey
+from ledger import COSIGNATURE_V1, ED25519, DecodeError, Policy, VerifierKey, byzantine_quorum
 
 from .messages import Genesis, Party, Role
 from .plan import FederationPlan
 from .sealing import check_public_key
 
-__all__ = ["OPERATOR", "Roster", "client_name", "member_name", "member_number"]
+__all__ = ["OPERATOR", "Roster", "certificate_quorum", "client_name", "member_name", "member_number"]
 
 OPERATOR = "operator"
 
@@ -30,6 +30,15 @@ def member_name(number: int) -> str:
 def member_number(name: str) -> int:
     """The number in a member's name."""
     return int(name.removeprefix("member-"))
+
+
+def certificate_quorum(members: int, threshold: int) -> int:
+    """Members whose votes and cosignatures a sum needs before it is opened.
+
+    At least the Byzantine quorum n - f; and so many that two quorums always share a member outside any t - 1, since
+    t - 1 dishonest members who sign two forks of the log could otherwise have two overlapping sums opened.
+    """
+    return max(byzantine_quorum(members), (members + threshold - 1) // 2 + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,8 @@ class Roster:
             for i in range(1, plan.members + 1)
         )
         log_key = VerifierKey(genesis.origin, ED25519, parties[OPERATOR].note_key)
-        return cls(genesis.origin, plan, parties, Policy(genesis.origin, log_key, witnesses))
+        quorum = certificate_quorum(plan.members, plan.threshold)
+        return cls(genesis.origin, plan, parties, Policy(genesis.origin, log_key, witnesses, quorum=quorum))
 
     def party(self, name: str) -> Party | None:
         """A party by name, or None."""

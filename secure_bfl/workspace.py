@@ -9,7 +9,16 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from ledger import DirectoryBlobs, LedgerError, Log, SqliteStore, SqliteWitnessStore, VerifierKey, Witness, create_durably
+from ledger import (
+    DirectoryBlobs,
+    LedgerError,
+    Log,
+    SqliteStore,
+    SqliteWitnessStore,
+    VerifierKey,
+    Witness,
+    create_durably,
+)
 from ledger.locking import WriterLock
 from protocols.errors import ProtocolError
 

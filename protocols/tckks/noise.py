@@ -5,7 +5,7 @@ bound of one piece; D coefficients ever opened under one key; p the special prim
 
 - Fresh error of a ciphertext: std^2 = (1 + 2Nm/3)/12 (rounding when the special prime is dropped)
   + 10.5 (1 + 4Nm/3) / p^2 (SEAL's centred binomial errors, shrunk by p).
-- The dry run's test ciphertext is made without the special prime: its error is not shrunk by p, std^2 = 10.5 (1 + 4Nm/3).
+- The dry run's test ciphertext is made without the special prime, so its error is not shrunk: std^2 = 10.5 (1 + 4Nm/3).
 - Correctness is decided with absolute bounds, so it has no tail: max(C*E, E_test) + m*W < scale/2.
 - Smudging hides the error: the total variation between W-uniform noise and the same noise shifted by e is |e|/(2W)
   per coefficient, so over D coefficients at most D * C * std / (2W) = 2^-lambda. C clients count as C, not sqrt(C),

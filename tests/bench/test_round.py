@@ -50,9 +50,9 @@ def test_bytes_follow_from_the_plan(line: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_the_aggregation_opens_to_the_exact_sum(line: dict[str, Any]) -> None:
+def test_the_aggregation_is_off_by_the_rounding_to_16_bits_only(line: dict[str, Any]) -> None:
     ours = line["aggregation"]["ours"]
-    assert ours["largest_error"] == 0
+    assert 0 < ours["largest_error"] <= line["aggregation"]["clients"] * 2**-16
     assert ours["round_cpu_s_with_every_check"] > ours["round_cpu_s"] > 2 * ours["client_cpu_s"] > 0
     assert ours["peak_rss_mib"] > 0
     assert line["demo_round"]["peak_rss_mib"] > 0

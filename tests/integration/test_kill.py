@@ -72,8 +72,8 @@ class Steps:
             acknowledge(b"".join(sha256(entry).digest() for entry in entries))
             return indices
 
-        Database.transaction = transaction
-        Log.append_all = append_all
+        for owner, name, watched in ((Database, "transaction", transaction), (Log, "append_all", append_all)):
+            setattr(owner, name, watched)
 
 
 def attempt(out: Path, deadly: int | None) -> tuple[bool, int, list[bytes]]:

@@ -69,14 +69,9 @@ def test_a_lost_ciphertext_comes_back_from_its_sender_while_the_round_is_open(
 @pytest.mark.parametrize(
     ("party", "step"),
     [
-        (Member, "reveal"),
         (Member, "check"),
-        (Member, "answer_test"),
         (Client, "reserve"),
-        (Operator, "add_up"),
-        (Member, "vote"),
         (Operator, "request"),
-        (Member, "answer"),
         (Operator, "publish_model"),
     ],
 )

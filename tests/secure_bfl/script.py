@@ -1,5 +1,6 @@
 """A legal run, entry by entry, with real signatures and made-up digests: replay never looks into a blob."""
 
+import copy
 from dataclasses import dataclass, replace
 
 from ledger import Log, MemoryBlobs, MemoryStore, MemoryWitnessStore, SigningKey, Value, Witness, sign_entry
@@ -26,8 +27,8 @@ from secure_bfl.messages import (
 )
 from secure_bfl.operator import Operator
 from secure_bfl.plan import FederationPlan
-from secure_bfl.replay import Replay
-from secure_bfl.roster import OPERATOR, client_name, member_name, member_number
+from secure_bfl.replay import CeremonyState, Ignored, Replay, RoundState
+from secure_bfl.roster import OPERATOR, Roster, client_name, member_name, member_number
 from tests.secure_bfl.federation import NOW, digest, identities
 
 
@@ -184,3 +185,33 @@ class Script:
         body = self.steps[self.first(DecryptionRequest, round_number=number)].body
         assert isinstance(body, DecryptionRequest)
         return replace(body, **changes)  # type: ignore[arg-type]  # fields of a request
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that replay knows, apart from what it ignored."""
+
+    roster: Roster | None
+    context: bytes
+    ceremony: CeremonyState
+    rounds: list[RoundState]
+
+    @classmethod
+    def of(cls, replay: Replay) -> "State":
+        return cls(replay.roster, replay.context, copy.deepcopy(replay.ceremony), copy.deepcopy(replay.rounds))
+
+
+def check_ignored(replay: Replay, data: bytes, *, hostile: bool | None = None) -> Ignored:
+    """Apply an entry that must have no effect; return how it is listed."""
+    before, ignored, size = State.of(replay), list(replay.ignored), replay.size
+    reason = replay.refuses(data)
+    assert reason is not None
+    assert (State.of(replay), replay.ignored, replay.size) == (before, ignored, size), "refuses() changed something"
+    replay.apply(data)
+    assert State.of(replay) == before
+    listed = replay.ignored[-1]
+    assert len(replay.ignored) == len(ignored) + 1
+    assert (listed.index, listed.reason, replay.size) == (size, reason, size + 1)
+    if hostile is not None:
+        assert listed.hostile is hostile, listed
+    return listed

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ledger import MemoryBlobs
+from ledger import MemoryBlobs, parse_entry
 from protocols.dp import MechanismRecord
 from protocols.errors import PrivacyError
 from secure_bfl import client as client_module
@@ -123,8 +123,8 @@ def test_a_crash_anywhere(opened: Federation, when: str, effect: str) -> None:
     sent = hashlib.sha256(after).digest()
     assert board.round(1).commits[NAME][1].ciphertext == sent
     assert federation.blobs.has(sent)
-    kinds = [entry for entry in (e for e in federation.log.entries()) if b"client-1" in entry[:60]]
-    assert len(kinds) == 2, "one spend and one commitment, ever"
+    own = [entry for entry in federation.log.entries() if parse_entry(entry).sender == NAME]
+    assert len(own) == 2, "one spend and one commitment, ever"
     assert board.replay.ignored == []
     size = federation.log.size
     assert federation.client(1).update(board, 1, federation.zero), "a third time does nothing"
@@ -155,7 +155,7 @@ def test_a_copier_comes_too_late(opened: Federation) -> None:
     copier.reserve(board, 1)
     federation.clients[0].update(board, 1, federation.zero)
     stolen = board.round(1).commits[NAME][1].ciphertext
-    with pytest.raises(StateError, match="client-2: UPDATE_COMMIT is not allowed now: this ciphertext was committed before"):
+    with pytest.raises(StateError, match="client-2: UPDATE_COMMIT is not allowed now: this ciphertext was"):
         board.append(UpdateCommit(1, stolen), copier.name, copier.identity.signing)
     assert copier.update(board, 1, federation.zero), "it can still send its own"
     assert board.round(1).commits["client-2"][1].ciphertext != stolen
@@ -185,9 +185,7 @@ def test_an_exhausted_budget_stops_before_records_are_touched(
     for number in (1, 2):  # another run spent it all
         odometer.reserve(digest("another run"), number, plan.round_event)
     disk = federation.disks[NAME]
-    client = Client(
-        federation.identities[NAME], shares[0], odometer=odometer, journal=disk.journal, outbox=disk.outbox
-    )
+    client = Client(federation.identities[NAME], shares[0], odometer=odometer, journal=disk.journal, outbox=disk.outbox)
     size = federation.log.size
     with pytest.raises(PrivacyError, match="privacy budget"):
         client.update(federation.board, 1, federation.zero)
@@ -205,16 +203,17 @@ def test_a_rolled_back_odometer_stops(
     federation.clients[0].reserve(federation.board, 1)
     older = MemoryOdometer(unit=plan.dataset, epsilon=plan.epsilon, delta=plan.delta, dim=plan.parameters)
     client = Client(federation.identities[NAME], shares[0], odometer=older, journal=disk.journal, outbox=MemoryBlobs())
-    for step in (lambda: client.reserve(federation.board, 1), lambda: client.update(federation.board, 1, federation.zero)):
+    for step in (
+        lambda: client.reserve(federation.board, 1),
+        lambda: client.update(federation.board, 1, federation.zero),
+    ):
         with pytest.raises(ChainError, match="spending in round 1 that this odometer does not know") as caught:
             step()
         assert caught.value.culprits == (NAME,)
     assert older.reservations == ()
 
 
-def test_another_model_is_refused_before_anything_is_spent(
-    opened: Federation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_model_is_refused_before_anything_is_spent(opened: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
     untouched(monkeypatch)
     federation = opened.copy()
     plan = federation.plan

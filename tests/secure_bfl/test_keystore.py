@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ledger import StoreError
+from ledger import StoreError, cbor
 from secure_bfl import keystore
 from secure_bfl.errors import KeystoreError
 from secure_bfl.keystore import Keystore
@@ -165,7 +165,7 @@ def test_a_rightly_encrypted_file_with_something_else_is_refused(
 ) -> None:
     path = tmp_path / "keystore"
     with monkeypatch.context() as patch:
-        patch.setattr(keystore.cbor, "encode", lambda _: plain)
+        patch.setattr(cbor, "encode", lambda _: plain)
         Keystore.create(path, PASSPHRASE, SECRETS)
     with pytest.raises(KeystoreError, match="damaged"):
         Keystore.open(path, PASSPHRASE)

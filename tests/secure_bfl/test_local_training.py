@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from protocols.arrays import Float64Array
-from protocols.dp import DiscreteGaussian, Mechanism, MechanismRecord, poisson_sample
+from protocols.dp import DiscreteGaussian, Mechanism, MechanismRecord, poisson_sample, privatize
 from secure_bfl import local_training
+from secure_bfl.adapters.opacus import GradientEngine
 from secure_bfl.errors import StateError
 from secure_bfl.local_training import RAND_BYTES, Records, linear_model, train_round
 from secure_bfl.model import GlobalModel
@@ -120,11 +121,7 @@ def test_noise_is_fresh_in_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_noise_is_drawn_before_any_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     plan, events = small_plan(), list[str]()
-    sample, gradients, privatize = (
-        DiscreteGaussian.sample,
-        local_training.GradientEngine.gradients,
-        local_training.privatize,
-    )
+    sample, gradients = DiscreteGaussian.sample, GradientEngine.gradients
 
     def drawn(self: DiscreteGaussian, n: int, rand: bytes) -> Any:
         events.append("noise")
@@ -139,7 +136,7 @@ def test_noise_is_drawn_before_any_gradient(monkeypatch: pytest.MonkeyPatch) -> 
         return privatize(*arguments)
 
     monkeypatch.setattr(DiscreteGaussian, "sample", drawn)
-    monkeypatch.setattr(local_training.GradientEngine, "gradients", computed)
+    monkeypatch.setattr(GradientEngine, "gradients", computed)
     monkeypatch.setattr(local_training, "privatize", released)
     train_round(plan, zero(plan), small_records(), rand=RAND)
     assert events == ["noise"] * plan.local_steps + ["gradients", "release"] * plan.local_steps
@@ -186,10 +183,9 @@ def test_records_of_another_shape() -> None:
 
 def test_a_release_that_the_plan_does_not_account_for(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = small_plan()
-    real = local_training.privatize
 
     def cheaper(*arguments: Any) -> Any:
-        released, record = real(*arguments)
+        released, record = privatize(*arguments)
         return released, replace(record, noise_multiplier_milli=record.noise_multiplier_milli - 1)
 
     monkeypatch.setattr(local_training, "privatize", cheaper)

@@ -9,7 +9,7 @@ import pytest
 
 from ledger import BlobError
 from protocols.errors import DecodeError, KeyGenerationError
-from protocols.tckks import commitment, derive_piece
+from protocols.tckks import commitment, derive_piece, partial_decrypt
 from protocols.tckks.keygen import PieceSeed
 from secure_bfl import member as member_module
 from secure_bfl.errors import RefusedError, StateError
@@ -139,7 +139,7 @@ def test_a_ciphertext_is_not_opened_again_under_another_number(requested: Federa
     key, state = board.joint_key.digest.hex(), board.round(1)
     journal = federation.disks["member-2"].journal
     journal.claim(f"ciphertext/{key}/{state.ciphertexts()[0].hex()}", digest("another aggregate"))
-    with pytest.raises(StateError, match="ciphertext/.* was claimed before"):
+    with pytest.raises(StateError, match=r"ciphertext/.* was claimed before"):
         federation.members[1].answer(board, 1)
     assert shares_sent(federation) == 0
 
@@ -239,7 +239,12 @@ def test_the_claim_is_made_before_the_share_exists(requested: Federation, monkey
 
     def watch(owner: Any, name: str) -> None:
         real: Callable[..., Any] = getattr(owner, name)
-        monkeypatch.setattr(owner, name, lambda *a, **k: (seen.append(name), real(*a, **k))[1])
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            seen.append(name)
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, watched)
 
     for owner, name in (
         (federation.board, "sum_of"),
@@ -262,7 +267,7 @@ def test_the_request_path_is_the_only_one(requested: Federation, monkeypatch: py
         taken = {name: str(p.annotation) for name, p in inspect.signature(step).parameters.items() if name != "self"}
         assert set(taken) <= {"board", "number"}, step
     federation, calls = requested.copy(), list[bytes]()
-    real = member_module.partial_decrypt
+    real = partial_decrypt
 
     def counted(key: Any, total: Any, active: Any, **kwargs: Any) -> Any:
         calls.append(commitment(total.encode()))

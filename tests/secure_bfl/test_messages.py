@@ -66,6 +66,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=me
 PARTIES = st.builds(Party, TEXT, st.sampled_from(Role), DIGESTS, BYTES, BYTES)
 PIECES = st.builds(PieceDigest, INTEGERS, DIGESTS)
 SEEDS = st.builds(SealedSeed, INTEGERS, INTEGERS, BYTES)
+PLAIN = (RoundOpen, UpdateCommit, Aggregate, AggregateVote, PartialAnswer)
 BODY = st.one_of(
     PARTIES,
     PIECES,
@@ -80,7 +81,7 @@ BODY = st.one_of(
     st.builds(RoundClose, INTEGERS, st.lists(INTEGERS, max_size=9).map(tuple)),
     st.builds(DecryptionRequest, INTEGERS, INTEGERS, DIGESTS, st.lists(INTEGERS, max_size=9).map(tuple), BYTES),
     st.builds(Model, INTEGERS, DIGESTS, INTEGERS),
-    *(st.builds(kind, INTEGERS, DIGESTS) for kind in (RoundOpen, UpdateCommit, Aggregate, AggregateVote, PartialAnswer)),
+    *(st.builds(kind, INTEGERS, DIGESTS) for kind in PLAIN),
 )
 
 

@@ -56,7 +56,7 @@ F32 = np.float32
     ],
 )
 def test_anything_else_is_refused(data: bytes) -> None:
-    with pytest.raises(DecodeError, match="not a model of 3 x 3 weights|not the one encoding"):
+    with pytest.raises(DecodeError, match=r"not a model of 3 x 3 weights|not the one encoding"):
         GlobalModel.decode(data, 3, 3)
 
 

@@ -58,7 +58,12 @@ def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 def test_bars_stop_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with pytest.raises(RuntimeError, match="broken"), Progress() as progress:
-        progress("rounds", 1, 3)
-        raise RuntimeError("broken")
+
+    def fail() -> None:
+        with Progress() as progress:
+            progress("rounds", 1, 3)
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        fail()
     assert terminal.getvalue().endswith(("\x1b[?25h", "\n")), "the cursor is shown again"

@@ -8,6 +8,7 @@ import pytest
 
 from ledger import MemoryBlobs
 from protocols.arrays import Float64Array, Int64Array
+from protocols.packing import unpack
 from secure_bfl import client as client_module
 from secure_bfl import results as results_module
 from secure_bfl.local_training import Records
@@ -38,8 +39,6 @@ def known(plan: FederationPlan) -> Known:
 
 @pytest.fixture(scope="module")
 def outcome(plan: FederationPlan, shares: Sequence[Records], known: Known) -> Iterator[Outcome]:
-    unpack = results_module.unpack
-
     def watched(*arguments: Any) -> Int64Array:
         sums: Int64Array = unpack(*arguments)
         known.sums.append(sums)

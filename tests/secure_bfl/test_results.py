@@ -1,6 +1,8 @@
 """What follows from a transcript: sums, models, the dry run, the report's facts."""
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,8 +28,6 @@ def test_everybody_gets_the_same_model(finished: Federation) -> None:
 
 
 def digest_of(model: GlobalModel) -> bytes:
-    import hashlib
-
     return hashlib.sha256(model.encode()).digest()
 
 
@@ -109,10 +109,10 @@ def with_answers(federation: Federation, liar: int, spoil: Callable[[bytes], byt
     twin = federation.copy()
     twin.members[liar - 1].answer_test(twin.board)
     honest = twin.board.replay.ceremony.answers[member_name(liar)].answers
-    answers = [
-        PieceDigest(a.piece, board.blobs.put(spoil(twin.blobs._blobs[a.digest]) if i < pieces else twin.blobs._blobs[a.digest]))
-        for i, a in enumerate(honest)
-    ]
+    answers = []
+    for index, answer in enumerate(honest):
+        data = twin.blobs._blobs[answer.digest]
+        answers.append(PieceDigest(answer.piece, board.blobs.put(spoil(data) if index < pieces else data)))
     member = federation.members[liar - 1]
     board.append(KeyAnswer(tuple(answers)), member.name, member.identity.signing)
 
@@ -177,16 +177,12 @@ def with_two_rounds(finished: Federation) -> tuple[Federation, list[GlobalModel]
     return federation, [first, federation.answer_and_publish(2, first)]
 
 
-def test_the_final_model_is_the_mean_of_the_last(
-    finished: Federation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_final_model_is_the_mean_of_the_last(finished: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
     federation, (first, second) = with_two_rounds(finished)
     assert federation.board.replay.ignored == []
     assert federation.plan.average_from == 2
     assert np.array_equal(final_model(federation.board, second).vector, second.vector)
     roster = federation.board.roster
-    from dataclasses import replace
-
     averaging = replace(roster, plan=replace(roster.plan, average_from=1))
     monkeypatch.setattr(federation.board.replay, "roster", averaging)
     expected = ((first.vector + second.vector) / 2).astype(np.float32)
@@ -197,8 +193,6 @@ def test_the_final_model_is_the_mean_of_the_last(
 
 
 def test_a_missing_earlier_model(finished: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
     federation = finished.copy()
     roster = federation.board.roster
     monkeypatch.setattr(federation.board.replay, "roster", replace(roster, plan=replace(roster.plan, average_from=1)))
@@ -227,8 +221,8 @@ def test_facts_agree_with_the_replay(opened: Federation) -> None:
     assert (facts.log_size, facts.log_root) == (federation.log.size, federation.log.root(federation.log.size))
     assert [c.name for c in facts.clients] == ["client-1", "client-2", "client-3"]
     event = plan.round_event
-    for client in facts.clients:
-        (spend,) = client.spends
+    for stated in facts.clients:
+        (spend,) = stated.spends
         assert (spend.round, spend.steps) == (1, event.steps)
         assert spend.noise_multiplier_milli == event.noise_multiplier_milli
         assert spend.sampling_rate_ppm == event.sampling_rate_ppm
@@ -259,7 +253,7 @@ def test_facts_of_a_run_without_rounds(keyed: Federation) -> None:
     facts = report_facts(federation.board, federation.board.certify(federation.witnesses, now=NOW))
     assert facts.rounds == ()
     assert facts.accuracy_ppm is None
-    assert all(client.spends == client.uploads == () for client in facts.clients)
+    assert all(not client.spends and not client.uploads for client in facts.clients)
 
 
 def test_answers_have_one_encoding(finished: Federation) -> None:

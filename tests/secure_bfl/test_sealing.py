@@ -64,7 +64,7 @@ def test_keys_have_a_length() -> None:
 def test_keys_that_cannot_be_are_refused_before_use() -> None:
     not_reduced = b"\xff" * (PUBLIC_KEY_BYTES - 32) + KEY.public[-32:]
     for wrong in (not_reduced, KEY.public[:-32] + bytes(32), KEY.public[:-32] + b"\x01" + bytes(31)):
-        with pytest.raises(ValueError):  # noqa: PT011  # the library words it
+        with pytest.raises(ValueError):  # the library words it
             check_public_key(wrong)
 
 

@@ -328,6 +328,7 @@ def decryption_json() -> Json:
     seen = next(c for c in range(100) if not opens(total, flipped(c)))
     unseen = next(c for c in range(100) if opens(total, flipped(c)))
     wrong = combine(total, flipped(unseen), BUDGET, LAYOUT).digits[0, :, unseen]
+    mixed = {"member-1": answers[1, 2]["member-1"], "member-3": answers[2, 3]["member-3"]}
     message = PartialDecryption(SUITE, JOINT.digest, answers[1, 2]["member-1"]).encode()
     foreign = message[:12] + bytes_of("another key") + message[44:]
     return {
@@ -360,15 +361,14 @@ def decryption_json() -> Json:
             | failure(lambda: combine(total, flipped(seen), BUDGET, LAYOUT)),
             {"operation": "answers_of", "active": [1, 2], "member": "member-1"}
             | failure(lambda: combine(total, {"member-1": answers[1, 2]["member-1"]}, BUDGET, LAYOUT)),
-            {"operation": "mixed_quorums", "active": [1, 2], "member": "member-1"}
-            | failure(
-                lambda: combine(
-                    total,
-                    {"member-1": answers[1, 2]["member-1"], "member-3": answers[1, 3]["member-3"]},
-                    BUDGET,
-                    LAYOUT,
-                )
-            ),
+            {
+                "operation": "mixed_quorums",
+                "active": [1, 2],
+                "member": "member-1",
+                "other": [2, 3],
+                "other_member": "member-3",
+            }
+            | failure(lambda: combine(total, mixed, BUDGET, LAYOUT)),
             {"operation": "foreign_header", "header": foreign[:44].hex(), "member": "member-1"}
             | failure(lambda: PartialDecryption.decode(foreign, JOINT, sender="member-1", blocks=1)),
         ],

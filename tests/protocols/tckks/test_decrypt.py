@@ -186,7 +186,7 @@ def test_one_piece_missing_leaves_uniform_noise(total: EncryptedVector) -> None:
 
 
 def test_one_changed_residue_is_seen_unless_the_layout_leaves_no_slack() -> None:
-    """It moves one coefficient by a multiple of Q/q, which may land on a legal message where no message bit is spare."""
+    """It moves one coefficient by a multiple of Q/q: onto a legal message, perhaps, where no message bit is spare."""
     team = committee()
     seen = {}
     for layout in (team.layout, DigitLayout(17, 7, 8192)):  # 100 and 119 of the 119 message bits

@@ -1,0 +1,313 @@
+"""The round machine: rounds, one bad entry for each rule, and the certificate in a request."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from ledger import (
+    CosigningWitness,
+    Log,
+    MemoryStore,
+    MemoryWitnessStore,
+    Policy,
+    Witness,
+    certify,
+)
+from secure_bfl.messages import (
+    Aggregate,
+    AggregateVote,
+    Body,
+    BudgetSpend,
+    DecryptionRequest,
+    Model,
+    PartialAnswer,
+    RoundClose,
+    RoundOpen,
+    UpdateCommit,
+)
+from tests.secure_bfl.federation import NOW, digest
+from tests.secure_bfl.script import Script, check_ignored
+
+# Rounds: one bad body for each rule.
+
+
+@dataclass(frozen=True)
+class Bad:
+    """An entry that breaks one rule just before the entry of the same kind that would be right."""
+
+    body: Callable[[Script], Body]
+    sender: str
+    reason: str
+    hostile: bool
+    round_number: int = 1
+    by_last: bool = False
+
+
+BAD = {
+    "round number skipped": Bad(lambda s: RoundOpen(2, digest("model", 0)), "operator", "round 1 is next", False),
+    "round before the last is finished": Bad(
+        lambda s: RoundOpen(2, digest("model", 1)), "operator", "round 1 is not finished", False, 0
+    ),
+    "another model": Bad(
+        lambda s: RoundOpen(2, digest("other")), "operator", "a round starts from the last model", True, 2
+    ),
+    "spend for another round": Bad(
+        lambda s: s.spend(2, "client-1"), "client-1", "round 2 is not the current round", False
+    ),
+    "spend of fewer steps": Bad(
+        lambda s: replace(s.spend(1, "client-1"), steps=1), "client-1", "the spend is not the plan's mechanism", True
+    ),
+    "spend with more noise": Bad(
+        lambda s: replace(s.spend(1, "client-1"), noise_multiplier_milli=10**6),
+        "client-1",
+        "the spend is not the plan's mechanism",
+        True,
+    ),
+    "spend at another rate": Bad(
+        lambda s: replace(s.spend(1, "client-1"), sampling_rate_ppm=1),
+        "client-1",
+        "the spend is not the plan's mechanism",
+        True,
+    ),
+    "somebody else's ciphertext": Bad(
+        lambda s: UpdateCommit(1, digest("update", 1, "client-1")),
+        "client-3",
+        "this ciphertext was committed before",
+        True,
+        by_last=True,
+    ),
+    "a ciphertext of an old round": Bad(
+        lambda s: UpdateCommit(2, digest("update", 1, "client-2")),
+        "client-1",
+        "this ciphertext was committed before",
+        True,
+        2,
+    ),
+    "cohort below the minimum": Bad(
+        lambda s: RoundClose(1, (s.first(UpdateCommit),)),
+        "operator",
+        "1 updates are fewer than the plan's minimum of 2",
+        True,
+    ),
+    "empty cohort": Bad(
+        lambda s: RoundClose(1, ()), "operator", "0 updates are fewer than the plan's minimum of 2", True
+    ),
+    "cohort of another entry": Bad(
+        lambda s: RoundClose(1, (s.first(BudgetSpend), s.first(UpdateCommit))),
+        "operator",
+        "the cohort names no commitment of the round",
+        True,
+    ),
+    "cohort of the other round": Bad(
+        lambda s: RoundClose(2, (s.first(UpdateCommit), s.first(UpdateCommit) + 1)),
+        "operator",
+        "the cohort names no commitment of the round",
+        True,
+        2,
+    ),
+    "cohort with one twice": Bad(
+        lambda s: RoundClose(1, (s.first(UpdateCommit), s.first(UpdateCommit))),
+        "operator",
+        "the cohort is not in order",
+        True,
+    ),
+    "cohort out of order": Bad(
+        lambda s: RoundClose(1, (s.first(UpdateCommit) + 1, s.first(UpdateCommit))),
+        "operator",
+        "the cohort is not in order",
+        True,
+    ),
+    "aggregate of another round": Bad(
+        lambda s: Aggregate(2, digest("sum", 2)), "operator", "round 2 is not the current round", False
+    ),
+    "vote for another round": Bad(
+        lambda s: AggregateVote(2, digest("sum", 2)), "member-1", "round 2 is not the current round", False
+    ),
+    "request with another purpose": Bad(
+        lambda s: s.request(1, purpose=2), "operator", "purpose 2 is not an update", True
+    ),
+    "request for another ciphertext": Bad(
+        lambda s: s.request(1, ciphertext=digest("update", 1, "client-1")),
+        "operator",
+        "the request is not for the round's aggregate",
+        True,
+    ),
+    "active set too small": Bad(
+        lambda s: s.request(1, active=(1, 2)),
+        "operator",
+        "the active set is 3 members that computed the aggregate",
+        True,
+    ),
+    "active set too large": Bad(
+        lambda s: s.request(1, active=(1, 2, 3, 4)),
+        "operator",
+        "the active set is 3 members that computed the aggregate",
+        True,
+    ),
+    "active set unknown": Bad(
+        lambda s: s.request(1, active=(1, 2, 9)),
+        "operator",
+        "the active set is 3 members that computed the aggregate",
+        True,
+    ),
+    "active set doubled": Bad(
+        lambda s: s.request(1, active=(1, 1, 2)), "operator", "the active members are not in order", True
+    ),
+    "active set out of order": Bad(
+        lambda s: s.request(1, active=(3, 2, 1)), "operator", "the active members are not in order", True
+    ),
+    "answer of one that was not asked": Bad(
+        lambda s: PartialAnswer(1, digest("share")), "member-4", "member-4 was not asked", True
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
+def test_rounds_follow_the_rules(script: Script, bad: Bad) -> None:
+    body = bad.body(script)
+    if bad.round_number == 0:  # in the middle of round 1
+        index = script.first(UpdateCommit)
+    elif bad.by_last:
+        index = script.last(type(body), round_number=bad.round_number)
+    else:
+        index = script.first(type(body), round_number=bad.round_number)
+    listed = check_ignored(script.replay(index), script.sign(body, bad.sender))
+    assert (listed.reason, listed.hostile) == (bad.reason, bad.hostile)
+
+
+def test_a_late_spend_or_update_does_not_count(script: Script) -> None:
+    closing = script.steps[script.first(RoundClose)]
+    late_commit = script.last(UpdateCommit, round_number=1)
+    replay = script.replay(late_commit)  # client-3 has not committed
+    cohort = (late_commit - 2, late_commit - 1)
+    replay.apply(script.sign(RoundClose(1, cohort), "operator"))
+    assert replay.ignored == []
+    assert replay.rounds[0].cohort == ("client-1", "client-2")
+    listed = check_ignored(replay, script.steps[late_commit].data, hostile=False)
+    assert listed.reason == "round 1 is closed"
+    listed = check_ignored(replay, closing.data, hostile=True)
+    assert listed.reason == "round 1 is closed already"
+    without_spend = script.replay(script.first(BudgetSpend) + 2)
+    commits = [script.first(UpdateCommit), script.first(UpdateCommit) + 1]
+    for index in commits:
+        without_spend.apply(script.steps[index].data)
+    size = without_spend.size
+    without_spend.apply(script.sign(RoundClose(1, (size - 2, size - 1)), "operator"))
+    assert without_spend.ignored == []
+    listed = check_ignored(without_spend, script.sign(script.spend(1, "client-3"), "client-3"), hostile=False)
+    assert listed.reason == "round 1 is closed"
+
+
+def test_an_update_needs_its_spend(script: Script) -> None:
+    replay = script.replay(script.last(BudgetSpend, round_number=1))  # client-3 has not spent
+    listed = check_ignored(replay, script.steps[script.last(UpdateCommit, round_number=1)].data, hostile=True)
+    assert listed.reason == "client-3 recorded no budget spend for this round"
+
+
+def test_a_refused_update_leaves_its_ciphertext_to_its_owner(script: Script) -> None:
+    first = script.first(UpdateCommit)
+    replay = script.replay(script.last(BudgetSpend, round_number=1))  # client-3 may not commit yet
+    stolen = script.sign(UpdateCommit(1, digest("update", 1, "client-1")), "client-3")
+    check_ignored(replay, stolen, hostile=True)
+    assert replay.refuses(script.steps[first].data) is None
+
+
+def test_order_within_a_round(script: Script) -> None:
+    aggregate, vote = script.steps[script.first(Aggregate)].data, script.steps[script.first(AggregateVote)].data
+    request = script.steps[script.first(DecryptionRequest)].data
+    answer, model = script.steps[script.first(PartialAnswer)].data, script.steps[script.first(Model)].data
+    still_open = script.replay(script.first(RoundClose))
+    assert check_ignored(still_open, aggregate, hostile=False).reason == "round 1 is still open"
+    closed = script.replay(script.first(Aggregate))
+    assert check_ignored(closed, vote, hostile=False).reason == "round 1 has no aggregate yet"
+    assert check_ignored(closed, request, hostile=True).reason == "the request is not for the round's aggregate"
+    added = script.replay(script.first(AggregateVote) + 2)
+    assert check_ignored(added, request, hostile=True).reason == "2 of 3 members computed this aggregate"
+    assert check_ignored(added, answer, hostile=True).reason == "nobody asked for answers in round 1"
+    assert check_ignored(added, model, hostile=True).reason == "a model before every asked member answered"
+    answered = script.replay(script.last(PartialAnswer, round_number=1))
+    assert check_ignored(answered, model, hostile=True).reason == "a model before every asked member answered"
+
+
+def test_a_vote_after_the_request_is_late(script: Script) -> None:
+    last_vote = script.last(AggregateVote, round_number=1)
+    replay = script.replay(last_vote)
+    replay.apply(script.sign(fresh_request(script, last_vote), "operator"))
+    assert replay.ignored == []
+    listed = check_ignored(replay, script.steps[last_vote].data, hostile=False)
+    assert listed.reason == "the vote of round 1 is over"
+
+
+def test_no_round_beyond_the_plan(script: Script) -> None:
+    listed = check_ignored(script.replay(), script.sign(RoundOpen(3, digest("model", 2)), "operator"), hostile=True)
+    assert listed.reason == "the plan has no more rounds"
+
+
+# The certificate in a request.
+
+
+def fresh_request(script: Script, size: int, **changes: object) -> DecryptionRequest:
+    """The request of round 1 with a certificate over the first `size` entries of the legal run."""
+    return script.request(1, certificate=certificate_of([s.data for s in script.steps[:size]], script), **changes)
+
+
+def certificate_of(entries: list[bytes], script: Script, *, cosigners: int = 4) -> bytes:
+    """A certificate by new witnesses (with the same keys) of a log with these entries."""
+    note = script.identities["operator"].note
+    log = Log(MemoryStore(), script.log.origin, note)
+    log.append_all(entries)
+    witnesses: dict[str, CosigningWitness | None] = {
+        name: Witness(name, script.identities[name].note, log.verifier, MemoryWitnessStore())
+        for name in script.members[:cosigners]
+    }
+    keys = [w.verifier for w in witnesses.values() if isinstance(w, Witness)]
+    return certify(log, witnesses, Policy(log.origin, log.verifier, tuple(keys)), now=NOW).note
+
+
+def test_the_certificate_must_cover_the_aggregate(script: Script) -> None:
+    index = script.first(DecryptionRequest)
+    replay, aggregated = script.replay(index), script.first(Aggregate)
+    assert replay.refuses(script.sign(fresh_request(script, aggregated + 1), "operator")) is None
+    assert replay.refuses(script.sign(fresh_request(script, index), "operator")) is None
+    listed = check_ignored(replay, script.sign(fresh_request(script, aggregated), "operator"), hostile=True)
+    assert listed.reason == "the certificate does not cover the aggregate"
+    replay = script.replay(index)
+    listed = check_ignored(replay, script.sign(fresh_request(script, index + 1), "operator"), hostile=True)
+    assert listed.reason == "the certificate does not cover the aggregate"
+
+
+def test_the_certificate_must_be_of_this_log(script: Script) -> None:
+    index = script.first(DecryptionRequest)
+    entries = [s.data for s in script.steps[:index]]
+    entries[-1], entries[-2] = entries[-2], entries[-1]
+    body = script.request(1, certificate=certificate_of(entries, script))
+    listed = check_ignored(script.replay(index), script.sign(body, "operator"), hostile=True)
+    assert listed.reason == "the certificate is of another log"
+
+
+def test_the_certificate_must_verify(script: Script) -> None:
+    index = script.first(DecryptionRequest)
+    entries = [s.data for s in script.steps[:index]]
+    good = certificate_of(entries, script)
+    lines = good.split(b"\n")
+    few = certificate_of(entries, script, cosigners=2)
+    spoiled = good[:-20] + bytes([good[-20] ^ 1]) + good[-19:]
+    for note in (b"", b"text\n", few, b"\n".join(lines[:4]) + b"\n", spoiled):
+        body = script.request(1, certificate=note)
+        listed = check_ignored(script.replay(index), script.sign(body, "operator"), hostile=True)
+        assert listed.reason.startswith("the request's certificate does not verify")
+
+
+def test_members_of_another_opinion_are_not_asked(script: Script) -> None:
+    replay = script.replay(script.first(AggregateVote))
+    assert replay.ignored == []
+    replay.apply(script.sign(AggregateVote(1, digest("another sum")), "member-1"))
+    for name in script.members[1:]:
+        replay.apply(script.sign(AggregateVote(1, digest("sum", 1)), name))
+    assert replay.ignored == []
+    assert replay.rounds[0].agreeing() == script.members[1:]
+    size = script.first(Aggregate) + 1
+    listed = check_ignored(replay, script.sign(fresh_request(script, size), "operator"), hostile=True)
+    assert listed.reason == "the active set is 3 members that computed the aggregate"
+    assert replay.refuses(script.sign(fresh_request(script, size, active=(2, 3, 4)), "operator")) is None
