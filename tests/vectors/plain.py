@@ -1,4 +1,4 @@
-"""The protocol in Python integers and the standard library alone, for `verify.py`; nothing of the project is imported."""
+"""The protocol in Python integers, for `verify.py`: the standard library alone, nothing of the project."""
 
 import hashlib
 import math
@@ -261,7 +261,7 @@ class Key:
         self.digest = sha(label + struct.pack(f"<{len(words)}Q", *words))
 
     def _deal(self, dealers: list[dict[str, Any]]) -> dict[int, bytes]:
-        seeds = {}
+        seeds: dict[int, bytes] = {}
         for dealer in dealers:
             mine = [p for p in range(len(self.sharing.missing)) if self.sharing.dealer(p) == dealer["member"]]
             label = b"secure-bfl/deal/v1" + self.identity + dealer["member"].to_bytes(2, "little")
