@@ -11,7 +11,7 @@ from typing import Self
 
 from ledger import cbor
 from protocols.digits import DigitLayout
-from protocols.dp import MAX_EPSILON, Mechanism, PrivacyEvent, calibrate
+from protocols.dp import MAX_DIM, MAX_EPSILON, Mechanism, PrivacyEvent, calibrate
 from protocols.errors import CapacityError
 from protocols.grid import Grid
 from protocols.packing import digit_width
@@ -79,6 +79,8 @@ class FederationPlan(Body):
             raise ValueError("a dataset's name is 1 to 64 lower-case letters, digits and hyphens")
         if self.features < 1 or self.classes < 2 or self.local_steps < 1 or self.expected_batch < 1:
             raise ValueError("a plan has features, at least two classes, local steps and an expected batch")
+        if self.parameters > MAX_DIM:
+            raise ValueError(f"a model has at most {MAX_DIM} parameters, not {self.parameters}")
         if self.learning_rate_micro < 1 or not 0 <= self.momentum_milli < 1000:
             raise ValueError("the learning rate must be positive and the momentum in [0, 1)")
         if not 1 <= self.epsilon_milli <= 1000 * MAX_EPSILON or not MIN_DELTA_E12 <= self.delta_e12 < 10**12:
@@ -187,7 +189,7 @@ class FederationPlan(Body):
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Read a plan; everything `create` refuses is refused here too.
+        """Read a plan; what cannot be is refused. That its noise fits its budget is for each client's odometer to check.
 
         Raises:
             DecodeError: not the one encoding of a plan.

@@ -7,8 +7,10 @@ and just after) and kills itself at one chosen by a seeded generator. Each chain
 import os
 import random
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -33,15 +35,30 @@ FINISHED = 0
 HASH = 32
 
 
+@dataclass(frozen=True)
+class Promise:
+    """The moment when a party's database has committed for the `nth` time since it was opened."""
+
+    database: str
+    nth: int
+
+
 class Steps:
     """Counts durable steps and kills this process at the chosen one. Installed in a forked child only."""
 
-    def __init__(self, deadly: int | None) -> None:
-        self.count, self._deadly = 0, deadly
+    def __init__(self, deadly: int | Promise | None) -> None:
+        self.count, self._deadly, self._promises = 0, deadly, Counter[str]()
 
     def step(self) -> None:
         self.count += 1
         if self.count == self._deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def promised(self, path: Path) -> None:
+        """A transaction of this database is on disk."""
+        name = f"{path.parent.name}/{path.name}"
+        self._promises[name] += 1
+        if Promise(name, self._promises[name]) == self._deadly:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,6 +82,7 @@ class Steps:
             with real_transaction(database) as sql:
                 yield sql
                 self.step()
+            self.promised(database.path)
             self.step()
 
         def append_all(log: Log, entries: Sequence[bytes]) -> range:
@@ -76,7 +94,7 @@ class Steps:
             setattr(owner, name, watched)
 
 
-def attempt(out: Path, deadly: int | None) -> tuple[bool, int, list[bytes]]:
+def attempt(out: Path, deadly: int | Promise | None) -> tuple[bool, int, list[bytes]]:
     """One run in a child: whether it finished, its number of durable steps, the entries it acknowledged."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -180,10 +198,36 @@ def _warm(tmp_path_factory: pytest.TempPathFactory) -> None:
     assert demo(tmp_path_factory.mktemp("warm") / "out", *TINY).code == 0
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.usefixtures("_warm")
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked children")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+    pytest.mark.usefixtures("_warm"),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked children"),
+]
+
+# The first commit of each process makes the table, or finds it there. The second is the promise: a client's claim of
+# its ciphertext, a member's claim of the aggregate; the third and fourth are a member's claims of the two ciphertexts.
+PROMISES = (
+    Promise("client-1/journal.sqlite", 2),
+    Promise("client-2/journal.sqlite", 2),
+    Promise("member-1/journal.sqlite", 2),
+    Promise("member-1/journal.sqlite", 4),
+    Promise("member-2/journal.sqlite", 3),
+)
+
+
+def test_killed_right_after_each_promise(tmp_path: Path) -> None:
+    """A promise is on disk and nothing that rests on it has left: what is done again must be the same thing."""
+    acknowledged = []
+    for promise in PROMISES:
+        finished, _, more = attempt(tmp_path / "out", promise)
+        assert not finished, f"{promise} was never made"
+        acknowledged += more
+    finished, _, more = attempt(tmp_path / "out", None)
+    assert finished
+    check_promises(tmp_path / "out", acknowledged + more)
+
+
 def test_killed_at_twenty_points(tmp_path: Path) -> None:
     finished, total, acknowledged = attempt(tmp_path / "whole", None)
     assert finished

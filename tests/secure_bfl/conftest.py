@@ -13,8 +13,8 @@ from tests.secure_bfl.script import Script
 
 @pytest.fixture(scope="session")
 def plan() -> FederationPlan:
-    """Three clients, of which two are enough; four members, of which three are; two rounds."""
-    return FederationPlan.create("digits", clients=3, members=4, threshold=3, rounds=2, minimum_clients=2)
+    """Three clients, of which two are enough; four members, of which two open a sum; two rounds."""
+    return FederationPlan.create("digits", clients=3, members=4, threshold=2, rounds=2, minimum_clients=2)
 
 
 @pytest.fixture(scope="session")

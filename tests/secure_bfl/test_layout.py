@@ -9,10 +9,12 @@ PRIVATE = ("keystore", "passphrase", "journal", "odometer", "outbox", "witness",
 
 
 def test_the_public_folder_of_a_run(tmp_path: Path) -> None:
-    assert PublicFolder.of(tmp_path).path == tmp_path, "a public folder by itself"
-    (tmp_path / "public").mkdir()
     assert PublicFolder.of(tmp_path).path == tmp_path / "public"
-    assert PublicFolder.of(tmp_path / "public").path == tmp_path / "public"
+    (tmp_path / "public" / "ledger").mkdir(parents=True)
+    assert PublicFolder.of(tmp_path).path == tmp_path / "public"
+    assert PublicFolder.of(tmp_path / "public").path == tmp_path / "public", "a public folder by itself"
+    (tmp_path / "public" / "public" / "ledger").mkdir(parents=True)
+    assert PublicFolder.of(tmp_path / "public").path == tmp_path / "public", "nothing inside stands in for it"
 
 
 def test_every_file_has_its_own_place(tmp_path: Path) -> None:
@@ -26,5 +28,6 @@ def test_every_file_has_its_own_place(tmp_path: Path) -> None:
 
 
 def test_the_lists_here_are_complete() -> None:
-    for folder, names in ((PublicFolder, PUBLIC), (PrivateFolder, PRIVATE)):
+    assert PublicFolder(Path("x")).parts == tuple(getattr(PublicFolder(Path("x")), name) for name in PUBLIC)
+    for folder, names in ((PublicFolder, (*PUBLIC, "parts")), (PrivateFolder, PRIVATE)):
         assert {n for n, v in vars(folder).items() if isinstance(v, property)} == set(names)

@@ -20,6 +20,9 @@ def test_every_value_is_a_float32() -> None:
     assert GlobalModel.zero(3, 3).vector.tolist() == [0.0] * 12
     with pytest.raises(ValueError, match="shape"):
         GlobalModel(3, 3, np.zeros(11))
+    for value in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="finite"):
+            GlobalModel(3, 3, np.full(12, value))
 
 
 def test_round_trip() -> None:
@@ -53,6 +56,7 @@ F32 = np.float32
         save({"weight": np.zeros((9,), F32), "bias": np.zeros(3, F32)}),
         save({"weight": np.zeros((4, 3), F32), "bias": np.zeros(4, F32)}),
         save({"weight": np.zeros((3, 3), F32), "bias": np.zeros(3, F32)}, metadata={"a": "b"}),
+        save({"weight": np.full((3, 3), np.nan, F32), "bias": np.zeros(3, F32)}),
     ],
 )
 def test_anything_else_is_refused(data: bytes) -> None:

@@ -247,6 +247,24 @@ def test_a_disk_error_poisons(path: Path, monkeypatch: pytest.MonkeyPatch, call:
     again.close()
 
 
+def test_an_interrupt_poisons_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odometer = on_disk(path)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            odometer.reserve(RUN, 1, EVENT)
+    with pytest.raises(StateError, match="an earlier write failed"):
+        odometer.reserve(RUN, 2, EVENT)
+    odometer.close()
+    again = on_disk(path)
+    assert [r.round for r in again.reservations] == [1]
+    again.close()
+
+
 def test_a_short_write_is_continued(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     odometer, write = on_disk(path), os.write
     with monkeypatch.context() as patch:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ledger import DecodeError, LedgerError, cbor
 from protocols.dp import epsilon_pld
-from protocols.errors import CapacityError, PrivacyError, ProtocolError
+from protocols.errors import CapacityError, ProtocolError
 from secure_bfl.plan import MAX_CLIENTS, MAX_DIGIT_WIDTH, MAX_ROUNDS, FederationPlan
 from secure_bfl.training import TRAINING
 
@@ -93,12 +93,11 @@ BAD_FIELDS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"sampling_rate_ppm": 1_000_001}, ValueError, "sampling_rate_ppm"),
     ({"ring_degree": 4096}, ValueError, "no suite has ring degree 4096"),
     ({"rounds": MAX_ROUNDS}, CapacityError, "smudging"),
-    ({"local_steps": 1 << 24}, ValueError, "steps must be in"),
-    ({"noise_multiplier_milli": 2000}, PrivacyError, "would make epsilon"),
-    ({"local_steps": 11}, PrivacyError, "would make epsilon"),
-    ({"rounds": 3}, PrivacyError, "would make epsilon"),
-    ({"epsilon_milli": 7_000}, PrivacyError, "the budget is 7 at delta 1e-05"),
-    ({"features": 2_000_000}, ValueError, "dim must be"),
+    ({"local_steps": 500_001}, ValueError, "more than 1000000 noisy steps"),
+    ({"features": 2_000_000}, ValueError, "parameters"),
+    ({"dataset": "Upper"}, ValueError, "dataset's name"),
+    ({"dataset": "two words"}, ValueError, "dataset's name"),
+    ({"dataset": "x" * 65}, ValueError, "dataset's name"),
 ]
 
 
@@ -118,8 +117,8 @@ def test_a_run_fits_its_budget_and_a_little_less_noise_does_not() -> None:
         for epsilon in (1.0, 8.0):
             plan = FederationPlan.create(dataset, epsilon=epsilon)
             assert 0.9 * epsilon < whole_run(plan) <= plan.epsilon == epsilon
-            with pytest.raises(PrivacyError, match="the budget is"):
-                replace(plan, noise_multiplier_milli=plan.noise_multiplier_milli * 98 // 100)
+            quieter = replace(plan, noise_multiplier_milli=plan.noise_multiplier_milli * 98 // 100)
+            assert whole_run(quieter) > epsilon
 
 
 def test_noise_falls_as_the_budget_grows() -> None:
@@ -186,7 +185,6 @@ def test_hostile_plans_raise_only_what_is_said(plan: FederationPlan, data: st.Da
     except (LedgerError, ProtocolError, ValueError):
         return
     assert decoded.to_value() == fields
-    assert whole_run(decoded) <= decoded.epsilon
     assert decoded.smudging_lambda >= 40
 
 
@@ -222,8 +220,8 @@ def test_the_minimum_is_half_of_the_clients_and_never_one() -> None:
 
 def test_training_may_be_given() -> None:
     training = replace(TRAINING["digits"], records=100, local_steps=3, rounds=4)
-    plan = FederationPlan.create("own data", clients=5, training=training)
-    assert (plan.dataset, plan.rounds, plan.local_steps, plan.expected_batch) == ("own data", 4, 3, 20)
+    plan = FederationPlan.create("own-data", clients=5, training=training)
+    assert (plan.dataset, plan.rounds, plan.local_steps, plan.expected_batch) == ("own-data", 4, 3, 20)
     assert FederationPlan.decode(plan.encode()) == plan
 
 

@@ -138,7 +138,7 @@ TWICE = [
     (Aggregate, r"round 2 has an aggregate"),
     (AggregateVote, r"member-4 voted already"),
     (DecryptionRequest, r"the aggregate of round 2 was requested already"),
-    (PartialAnswer, r"member-3 answered this aggregate twice"),
+    (PartialAnswer, r"member-2 answered this aggregate twice"),
     (Model, r"round 2 has a model"),
 ]
 

@@ -134,28 +134,34 @@ BAD = {
         True,
     ),
     "active set too small": Bad(
-        lambda s: s.request(1, active=(1, 2)),
+        lambda s: s.request(1, active=(1,)),
         "operator",
-        "the active set is 3 members that computed the aggregate",
+        "the active set is 2 members that computed the aggregate",
         True,
     ),
     "active set too large": Bad(
-        lambda s: s.request(1, active=(1, 2, 3, 4)),
+        lambda s: s.request(1, active=(1, 2, 3)),
         "operator",
-        "the active set is 3 members that computed the aggregate",
+        "the active set is 2 members that computed the aggregate",
         True,
     ),
     "active set unknown": Bad(
-        lambda s: s.request(1, active=(1, 2, 9)),
+        lambda s: s.request(1, active=(1, 9)),
         "operator",
-        "the active set is 3 members that computed the aggregate",
+        "the active set is 2 members that computed the aggregate",
         True,
     ),
     "active set doubled": Bad(
-        lambda s: s.request(1, active=(1, 1, 2)), "operator", "the active members are not in order", True
+        lambda s: s.request(1, active=(1, 1)), "operator", "the active members are not in order", True
     ),
     "active set out of order": Bad(
-        lambda s: s.request(1, active=(3, 2, 1)), "operator", "the active members are not in order", True
+        lambda s: s.request(1, active=(2, 1)), "operator", "the active members are not in order", True
+    ),
+    "a sum of an old round as an update": Bad(
+        lambda s: UpdateCommit(2, digest("sum", 1)), "client-1", "this ciphertext was committed before", True, 2
+    ),
+    "an accuracy above the whole": Bad(
+        lambda s: Model(1, digest("model", 1), 1_000_001), "operator", "an accuracy above 100 %", True
     ),
     "answer of one that was not asked": Bad(
         lambda s: PartialAnswer(1, digest("share")), "member-4", "member-4 was not asked", True
@@ -309,5 +315,5 @@ def test_members_of_another_opinion_are_not_asked(script: Script) -> None:
     assert replay.rounds[0].agreeing() == script.members[1:]
     size = script.first(Aggregate) + 1
     listed = check_ignored(replay, script.sign(fresh_request(script, size), "operator"), hostile=True)
-    assert listed.reason == "the active set is 3 members that computed the aggregate"
-    assert replay.refuses(script.sign(fresh_request(script, size, active=(2, 3, 4)), "operator")) is None
+    assert listed.reason == "the active set is 2 members that computed the aggregate"
+    assert replay.refuses(script.sign(fresh_request(script, size, active=(2, 3)), "operator")) is None

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from ledger import DecodeError
+from ledger import DecodeError, byzantine_quorum
 from secure_bfl.messages import Genesis, Party, Role
 from secure_bfl.plan import FederationPlan
-from secure_bfl.roster import OPERATOR, Roster, client_name, member_name, member_number
+from secure_bfl.roster import OPERATOR, Roster, certificate_quorum, client_name, member_name, member_number
 from tests.secure_bfl.federation import digest, identities
 
 
@@ -41,6 +41,18 @@ def test_a_right_genesis(genesis: Genesis, plan: FederationPlan) -> None:
     assert member is not None
     assert member.role is Role.MEMBER
     assert roster.party("member-5") is None
+
+
+def test_quorums_share_a_member_outside_any_coalition() -> None:
+    for members in range(2, 9):
+        for threshold in range(2, members + 1):
+            quorum = certificate_quorum(members, threshold)
+            assert byzantine_quorum(members) <= quorum <= members
+            assert 2 * quorum - members > threshold - 1, "more in common than the largest coalition has"
+            assert quorum >= threshold
+            least = quorum == byzantine_quorum(members) or 2 * (quorum - 1) - members <= threshold - 1
+            assert least, "no larger than it must be"
+    assert [certificate_quorum(5, t) for t in (2, 3, 4, 5)] == [4, 4, 5, 5]
 
 
 def test_exactly_the_parties_of_the_plan(genesis: Genesis) -> None:

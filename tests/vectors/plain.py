@@ -286,3 +286,31 @@ class Key:
             "b": b,
             "part": part,
         }
+
+
+# tckks §6: noise.
+
+
+def budget(degree: int, m: int, clients: int) -> dict[str, Any]:
+    *data, p = primes_of(degree)
+    spread, smudging = degree * m, SMUDGING_BITS[degree]
+    encryption = 10.5 * (1 + 4 * spread / 3)
+    error_bound = (1 + spread) // 2 + 1 + 21 * (2 * spread + 1) // p + 1
+    noise_bound = (m << smudging) + max(clients * error_bound, 21 * (2 * spread + 1))
+    scale_bits = next(b for b in range(300) if 1 << b > 2 * noise_bound)
+    return {
+        "error_std": math.sqrt((1 + 2 * spread / 3) / 12 + encryption / p**2),
+        "test_error_std": math.sqrt(encryption),
+        "error_bound": error_bound,
+        "test_error_bound": 21 * (2 * spread + 1),
+        "noise_bound": str(noise_bound),
+        "scale_bits": scale_bits,
+        "plaintext_bits": math.prod(data).bit_length() - 1 - scale_bits,
+    }
+
+
+def smudging_bits_left(degree: int, m: int, clients: int, coefficients: int) -> int:
+    made = budget(degree, m, clients)
+    each = clients * made["error_std"]
+    shift = coefficients * each + degree * max(0.0, made["test_error_std"] - each)
+    return math.floor(SMUDGING_BITS[degree] + 1 - math.log2(shift))

@@ -31,6 +31,7 @@ from tests.vectors.plain import (  # noqa: E402
     Rows,
     Sharing,
     back,
+    budget,
     coins,
     compose,
     fail,
@@ -44,6 +45,7 @@ from tests.vectors.plain import (  # noqa: E402
     root_of,
     sha,
     shake,
+    smudging_bits_left,
     times,
     transform,
     trits,
@@ -146,6 +148,7 @@ def hash_to_polynomial(v: dict[str, Any]) -> None:
 
 def wire(v: dict[str, Any]) -> None:
     primes, degree, context = v["primes"], v["degree"], bytes.fromhex(v["context"])
+    same("primes", primes, list(PRIMES[-3:]))
     for case in v["messages"]:
         data = bytes.fromhex(case["message"])
         same("message", message(case["kind"], case["residues"], primes, context).hex(), data.hex())
@@ -263,32 +266,6 @@ def packing(v: dict[str, Any]) -> None:
 
     for case in v["failures"]:
         fails(case, lambda case=case: broken(case))  # type: ignore[misc]
-
-
-def budget(degree: int, m: int, clients: int) -> dict[str, Any]:
-    """tckks §6."""
-    *data, p = primes_of(degree)
-    spread, smudging = degree * m, SMUDGING_BITS[degree]
-    encryption = 10.5 * (1 + 4 * spread / 3)
-    error_bound = (1 + spread) // 2 + 1 + 21 * (2 * spread + 1) // p + 1
-    noise_bound = (m << smudging) + max(clients * error_bound, 21 * (2 * spread + 1))
-    scale_bits = next(b for b in range(300) if 1 << b > 2 * noise_bound)
-    return {
-        "error_std": math.sqrt((1 + 2 * spread / 3) / 12 + encryption / p**2),
-        "test_error_std": math.sqrt(encryption),
-        "error_bound": error_bound,
-        "test_error_bound": 21 * (2 * spread + 1),
-        "noise_bound": str(noise_bound),
-        "scale_bits": scale_bits,
-        "plaintext_bits": math.prod(data).bit_length() - 1 - scale_bits,
-    }
-
-
-def smudging_bits_left(degree: int, m: int, clients: int, coefficients: int) -> int:
-    made = budget(degree, m, clients)
-    each = clients * made["error_std"]
-    shift = coefficients * each + degree * max(0.0, made["test_error_std"] - each)
-    return math.floor(SMUDGING_BITS[degree] + 1 - math.log2(shift))
 
 
 def noise(v: dict[str, Any]) -> None:
