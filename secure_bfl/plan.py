@@ -189,7 +189,7 @@ class FederationPlan(Body):
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Read a plan; what cannot be is refused. That its noise fits its budget is for each client's odometer to check.
+        """Read a plan; one that cannot be is refused. Whether its noise fits its budget, each client's odometer checks.
 
         Raises:
             DecodeError: not the one encoding of a plan.

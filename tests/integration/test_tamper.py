@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -137,8 +138,7 @@ def test_a_blob_that_is_no_regular_file(public: PublicFolder, replace: Callable[
     path.unlink()
     path.with_name("aside").write_bytes(data)
     replace(path)
-    name = path.relative_to(public.blobs).as_posix()
-    assert f"blob {name}: is not a regular file" in rejected(public.path)
+    assert f"blob {path.name}: is not a regular file" in rejected(public.path)
 
 
 def test_a_folder_of_blobs_behind_a_link(public: PublicFolder) -> None:
@@ -156,8 +156,7 @@ def test_a_huge_sparse_file_is_not_read(public: PublicFolder) -> None:
     extra.touch()
     os.truncate(extra, 1 << 40)
     errors = rejected(public.path)
-    name = path.relative_to(public.blobs).as_posix()
-    assert f"blob {name}: has {1 << 40} bytes, more than a blob may have" in errors
+    assert f"blob {path.name}: has {1 << 40} bytes, more than a blob may have" in errors
     assert f"blob huge: has {1 << 40} bytes, more than a blob may have" in errors
     assert any("corrupt or unreadable" in error and "more than the" in error for error in errors)
 
@@ -174,12 +173,12 @@ def test_an_extra_file_among_the_blobs(public: PublicFolder) -> None:
 
 def test_a_blob_that_nobody_names_is_only_noted(public: PublicFolder) -> None:
     digest = DirectoryBlobs(public.blobs).put(b"unasked")
-    crumb = blob_path(public, digest).with_name(".x.1-2-3.tmp")
+    crumb = blob_path(public, digest).with_name(f".{digest.hex()}.1-2-3.tmp")
     crumb.write_bytes(b"half a blo")
     answer = verify(public.path)
     assert answer.code == 0
     assert answer.notes() == [
-        f"blob {crumb.relative_to(public.blobs).as_posix()}: is a temporary file that a crash left; nothing reads it",
+        f"blob {crumb.name}: is a temporary file that a crash left; nothing reads it",
         f"blob {digest.hex()}: is named by no entry; nothing reads it",
     ]
 
@@ -304,10 +303,10 @@ def test_a_checkpoint_with_too_few_cosignatures(public: PublicFolder) -> None:
     note = note_of(public)
     assert [s.name for s in note.signatures[1:]] == [f"member-{i}" for i in range(1, 5)]
     write_note(public, Note(note.text, note.signatures[:4]))
-    assert verify(public.path).code == 0  # three of four suffice
+    assert rejected(public.path)[0] == "ledger: a certificate needs 4 of 4 cosignatures, has 3; missing: member-4"
     write_note(public, Note(note.text, note.signatures[:3]))
     assert rejected(public.path)[0] == (
-        "ledger: a certificate needs 3 of 4 cosignatures, has 2; missing: member-3, member-4"
+        "ledger: a certificate needs 4 of 4 cosignatures, has 2; missing: member-3, member-4"
     )
 
 
@@ -315,7 +314,7 @@ def test_a_checkpoint_that_nobody_cosigned(public: PublicFolder) -> None:
     note = note_of(public)
     write_note(public, Note(note.text, note.signatures[:1]))
     assert rejected(public.path) == [
-        "ledger: a certificate needs 3 of 4 cosignatures, has 0; missing: member-1, member-2, member-3, member-4",
+        "ledger: a certificate needs 4 of 4 cosignatures, has 0; missing: member-1, member-2, member-3, member-4",
     ]
 
 
@@ -349,7 +348,7 @@ def test_cosignatures_by_strangers_under_the_members_names(public: PublicFolder)
         key = VerifierKey(signature.name, COSIGNATURE_V1, stranger.public)
         forged.append(type(signature)(signature.name, key.key_id, signature.signature))
     write_note(public, Note(note.text, (note.signatures[0], *forged)))
-    assert "a certificate needs 3 of 4 cosignatures, has 0" in rejected(public.path)[0]
+    assert "a certificate needs 4 of 4 cosignatures, has 0" in rejected(public.path)[0]
 
 
 def test_checkpoint_missing_empty_or_garbage(public: PublicFolder) -> None:
@@ -480,14 +479,48 @@ def test_no_report_is_written_for_a_run_that_does_not_verify(public: PublicFolde
 
 
 def test_an_empty_folder_and_none_at_all(tmp_path: Path) -> None:
-    assert rejected(tmp_path) == [f"ledger: {tmp_path / 'ledger'} holds no checkpoint"]
-    nowhere = tmp_path / "nowhere"
-    assert rejected(nowhere) == [f"ledger: {nowhere / 'ledger'} holds no checkpoint"]
-    assert not nowhere.exists()
-    text = call("verify", nowhere)
-    assert (text.code, text.out) == (1, f"error: ledger: {nowhere / 'ledger'} holds no checkpoint\nnot verified\n")
-    assert call("report", nowhere).code == 1
-    assert not nowhere.exists()
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        nothing = folder / "public"
+        told = [
+            f"folder: {nothing} is not there: nothing was published, or this is not a run's folder",
+            f"ledger: {nothing / 'ledger'} holds no checkpoint",
+        ]
+        assert rejected(folder) == told
+        answer = call("verify", folder)
+        assert (answer.code, answer.out) == (1, "".join(f"error: {line}\n" for line in told) + "not verified\n")
+        report = call("report", folder)
+        assert report.code == 1
+        assert told[0] in report.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_which_everything_is_a_link(public: PublicFolder) -> None:
+    for path in public.parts:
+        aside = path.rename(public.path.parent / path.name)
+        path.symlink_to(aside)
+    told = "is a link; a public folder holds plain files and folders only"
+    assert rejected(public.path) == [f"{name}: {told}" for name in sorted(path.name for path in public.parts)]
+
+
+def test_a_file_that_does_not_belong_there_is_only_noted(public: PublicFolder) -> None:
+    (public.path / "readme\x1b[31m.txt").write_text("hello")
+    answer = verify(public.path)
+    assert answer.code == 0
+    assert answer.notes() == ["'readme\\x1b[31m.txt': does not belong here; nothing reads it"]
+
+
+def test_a_public_folder_within_a_public_folder_does_not_stand_in_for_it(
+    public: PublicFolder, finished: FinishedRun
+) -> None:
+    shutil.copytree(finished.out / "public", public.path / "public")
+    flip(public.model)
+    assert rejected(public.path) == ["model.safetensors: is not the model that follows from the ledger"]
+
+
+def test_blobs_kept_too_deep(public: PublicFolder) -> None:
+    deep = public.blobs / "00" / "00" / "00" / "00"
+    deep.mkdir(parents=True)
+    assert rejected(public.path) == ["blob folder 00: is deeper than blobs are kept"]
 
 
 def test_a_pinned_genesis_is_64_hexadecimal_digits(finished: FinishedRun) -> None:
