@@ -11,6 +11,7 @@ from .entry import MAX_ENTRY, Entry, parse_entry, sign_entry, verify_entry
 from .errors import (
     BlobError,
     ConsistencyError,
+    DamagedStoreError,
     DecodeError,
     EquivocationError,
     LedgerError,
@@ -42,6 +43,7 @@ __all__ = [
     "ConsistencyError",
     "Cosignature",
     "CosigningWitness",
+    "DamagedStoreError",
     "DecodeError",
     "DirectoryBlobs",
     "Entry",

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "BlobError",
     "ConsistencyError",
+    "DamagedStoreError",
     "DecodeError",
     "EquivocationError",
     "LedgerError",
@@ -80,6 +81,10 @@ class QuorumError(LedgerError):
 
 class StoreError(LedgerError):
     """The storage failed, is in use by another writer, or holds other bytes than were written."""
+
+
+class DamagedStoreError(StoreError):
+    """Stored bytes are not those that were acknowledged; nothing was changed."""
 
 
 class BlobError(LedgerError):

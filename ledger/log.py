@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from .checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
 from .cosign import verify_cosignature
 from .entry import MAX_ENTRY
-from .errors import DecodeError, EquivocationError, LedgerError, QuorumError, SignatureError, StateError, StoreError
+from .errors import DamagedStoreError, DecodeError, EquivocationError, LedgerError, QuorumError, SignatureError, StateError
 from .merkle import Tree, leaf_hash
 from .note import ED25519, Note, NoteSignature, VerifierKey, parse_note, parse_signature_line
 from .octets import is_octets
@@ -44,7 +44,7 @@ class Log:
             start = self._tree.size
             found = store.entries(start, min(start + _READ, self._head.size))
             if not found:
-                raise StoreError(f"{origin}: entry {start} of {self._head.size} is missing: restore a copy")
+                raise DamagedStoreError(f"{origin}: entry {start} of {self._head.size} is missing: restore a copy")
             for entry in found:
                 self._tree.append(leaf_hash(entry))
         self._check_opened(origin)
@@ -52,9 +52,9 @@ class Log:
     def _check_opened(self, origin: str) -> None:
         size = self._head.size
         if self._store.entries(size, size + 1):
-            raise StoreError(f"{origin}: the store holds entries beyond its head of size {size}: restore a copy")
+            raise DamagedStoreError(f"{origin}: the store holds entries beyond its head of size {size}: restore a copy")
         if self._tree.root() != self._head.root:
-            raise StoreError(
+            raise DamagedStoreError(
                 f"{origin}: the stored entries are not those that were acknowledged (the root of {size} differs): "
                 "leave the file as it is and restore a copy"
             )
@@ -63,9 +63,9 @@ class Log:
         try:
             certified = verify_checkpoint(self._head.checkpoint, self._verifier)
         except LedgerError as exc:
-            raise StoreError(f"{origin}: the stored certificate is damaged, or of another log: {exc}") from exc
+            raise DamagedStoreError(f"{origin}: the stored certificate is damaged, or of another log: {exc}") from exc
         if certified.size > size or self._tree.root(certified.size) != certified.root:
-            raise StoreError(
+            raise DamagedStoreError(
                 f"{origin}: the stored entries are not those certified at size {certified.size}: restore a copy"
             )
 
@@ -135,10 +135,10 @@ class Log:
             raise ValueError(f"entries [{start}, {stop}) are not within a log of {self.size}")
         found = self._store.entries(start, stop)
         if len(found) != stop - start:
-            raise StoreError(f"{self.origin}: {stop - start - len(found)} entries after {start} are missing")
+            raise DamagedStoreError(f"{self.origin}: {stop - start - len(found)} entries after {start} are missing")
         for index, entry in enumerate(found, start=start):
             if leaf_hash(entry) != self._tree.subtree(0, index):
-                raise StoreError(f"{self.origin}: entry {index} changed in the store: restore a copy")
+                raise DamagedStoreError(f"{self.origin}: entry {index} changed in the store: restore a copy")
         return found
 
     def checkpoint(self) -> bytes:

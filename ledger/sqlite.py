@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import StateError, StoreError
+from .errors import DamagedStoreError, StateError, StoreError
 
 __all__ = ["Database"]
 
@@ -49,7 +49,7 @@ class Database:
                     sql.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
         elif not tables.keys() <= found:
             missing = ", ".join(sorted(tables.keys() - found))
-            raise StoreError(
+            raise DamagedStoreError(
                 f"{self.path} lacks the table {missing}: it is damaged, or another program's; restore a copy"
             )
 
@@ -116,7 +116,7 @@ class Database:
         if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
             advice = "the disk is full: free some space, then open it again; nothing acknowledged is lost"
         elif code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            advice = "the file is damaged: leave it as it is and restore a copy"
+            return DamagedStoreError(f"{self.path} {what} ({exc}): leave it as it is and restore a copy")
         elif code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             advice = "another process is writing it: try again"
         return StoreError(f"{self.path} {what} ({exc}): {advice}")

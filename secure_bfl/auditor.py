@@ -131,6 +131,8 @@ class Auditor:
         """Only what belongs there is there, as plain files and folders: a link could lead anywhere."""
         if not self._folder.path.is_dir():
             raise ValueError(f"{self._folder.path} is not there: nothing was published, or this is not a run's folder")
+        if not self._folder.ledger.is_dir():
+            raise ValueError(f"{self._folder.path} holds no run: there is no ledger in it")
         expected = {path.name for path in self._folder.parts}
         for item in sorted(os.scandir(self._folder.path), key=lambda found: found.name):
             if item.is_symlink():

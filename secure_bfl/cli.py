@@ -1,6 +1,6 @@
 """The command line `secure-bfl`: thin, it only reads options, calls the library and prints.
 
-Machine output goes to standard output, everything for people to standard error.
+Results go to standard output, progress and errors to standard error; with `--json`, one object on standard output.
 """
 
 import argparse
@@ -24,11 +24,12 @@ examples:
   secure-bfl verify out --genesis 4f2a...      and make sure that it is the federation you mean
   secure-bfl report out                        write the privacy budget report again, from the ledger
   secure-bfl info                              versions, and what computes on this machine
+  secure-bfl info                              versions, and what computes on this machine
 """
 
 
 def _parser() -> argparse.ArgumentParser:
-    codes = "\n".join(f"  {code.value:<3} {code.meaning}" for code in ExitCode)
+    codes = "\n".join(f"  {code.value:<3} {code.meaning}" for code in ExitCode) + "\n  130 stopped by Ctrl-C"
     parser = argparse.ArgumentParser(
         prog="secure-bfl",
         description="Federated learning in which nobody has to be trusted.",
@@ -135,6 +136,8 @@ def _demo(options: argparse.Namespace) -> int:
     from .plan import FederationPlan
     from .progress import Progress
 
+    faults = Faults(options.drop, options.offline_members)
+    faults.check(clients=options.clients, members=options.members)
     plan = FederationPlan.create(
         options.dataset,
         clients=options.clients,
@@ -150,7 +153,6 @@ def _demo(options: argparse.Namespace) -> int:
             f"{plan.dataset}: {plan.parameters} parameters, {plan.clients} clients, {plan.rounds} rounds; "
             f"epsilon {plan.epsilon:g} at delta {plan.delta:g}; {plan.suite.name}, smudging 2^-{plan.smudging_lambda}"
         )
-        faults = Faults(options.drop, options.offline_members)
         result = run_demo(plan, options.out, faults=faults, progress=progress)
     if options.json:
         print(json.dumps(result.to_json()))

@@ -36,12 +36,12 @@ class Faults:
     drop: int = 0
     offline_members: int = 0
 
-    def check(self, plan: FederationPlan) -> None:
+    def check(self, *, clients: int, members: int) -> None:
         """Raises ValueError if there are not so many parties."""
-        if not 0 <= self.drop <= plan.clients:
-            raise ValueError(f"--drop must be 0 to {plan.clients}, not {self.drop}")
-        if not 0 <= self.offline_members <= plan.members:
-            raise ValueError(f"--offline-members must be 0 to {plan.members}, not {self.offline_members}")
+        if not 0 <= self.drop <= clients:
+            raise ValueError(f"--drop must be 0 to {clients}, not {self.drop}")
+        if not 0 <= self.offline_members <= members:
+            raise ValueError(f"--offline-members must be 0 to {members}, not {self.offline_members}")
 
     def dropped(self, number: int, clients: int) -> frozenset[int]:
         """The clients that vanish in a round; others each time."""
@@ -80,7 +80,7 @@ def run_demo(
         DatasetError: the data set is not installed.
     """
     started = time.monotonic()
-    faults.check(plan)
+    faults.check(clients=plan.clients, members=plan.members)
     plan.check_suite()
     dataset = load(plan.dataset, plan.clients)
     workspace = Workspace.claim(out, plan)

@@ -40,7 +40,7 @@ class OutputError(EdgeError):
     """The output folder cannot be used."""
 
 
-class UnverifiedError(OutputError):
+class UnverifiedError(EdgeError):
     """A run does not verify, so nothing is reported from it."""
 
 

@@ -7,9 +7,10 @@ from enum import IntEnum
 from typing import Final
 
 import ledger
+import protocols
 from protocols.errors import CapacityError, KeyGenerationError, PrivacyError, ProtocolError, QuorumError
 
-from .errors import ChainError, DatasetError, EdgeError, KeystoreError, OutputError, UnverifiedError
+from .errors import ChainError, DatasetError, EdgeError, KeystoreError, OutputError, StateError, UnverifiedError
 
 __all__ = ["ExitCode", "code_of"]
 
@@ -23,10 +24,12 @@ class ExitCode(IntEnum):
     BUDGET = 3
     ACCOUNTANTS = 4
     CHAIN = 5
+    KEYSTORE = 6
     QUORUM = 7
     OUTPUT = 8
     DATASET = 9
     PEER = 10
+    STATE = 11
 
     @property
     def meaning(self) -> str:
@@ -41,10 +44,12 @@ _MEANING: Final = {
     ExitCode.BUDGET: "the privacy budget would be exceeded",
     ExitCode.ACCOUNTANTS: "the privacy accountants disagree",
     ExitCode.CHAIN: "an odometer or a store is broken or was rolled back",
+    ExitCode.KEYSTORE: "a keystore is missing or damaged, or its passphrase is wrong",
     ExitCode.QUORUM: "too few parties took part; start again when they are back",
-    ExitCode.OUTPUT: "the output folder or the disk cannot be used",
+    ExitCode.OUTPUT: "the output folder, a file in it or the disk cannot be used",
     ExitCode.DATASET: "the data set is unknown or not installed",
-    ExitCode.PEER: "a party sent something wrong; it is named",
+    ExitCode.PEER: "a party sent something wrong; it is named where that can be known",
+    ExitCode.STATE: "a step came out of order, or something single-use was used twice",
 }
 
 _CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (
@@ -55,10 +60,14 @@ _CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (
     (ledger.QuorumError, ExitCode.QUORUM),
     (UnverifiedError, ExitCode.FINDINGS),
     (OutputError, ExitCode.OUTPUT),
+    (ledger.DamagedStoreError, ExitCode.CHAIN),
     (ledger.StoreError, ExitCode.OUTPUT),
-    (KeystoreError, ExitCode.OUTPUT),
+    (KeystoreError, ExitCode.KEYSTORE),
     (OSError, ExitCode.OUTPUT),
     (DatasetError, ExitCode.DATASET),
+    (StateError, ExitCode.STATE),
+    (ledger.StateError, ExitCode.STATE),
+    (protocols.StateError, ExitCode.STATE),
     (KeyGenerationError, ExitCode.PEER),
     (ProtocolError, ExitCode.PEER),
     (ledger.LedgerError, ExitCode.PEER),

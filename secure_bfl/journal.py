@@ -1,6 +1,6 @@
 """What a party has promised, durably, before it does it.
 
-A claim ties a name ("update/3", "aggregate/<digest>") to one value, once and for ever. The answer that rests on a claim
+A claim ties a name ("update/<genesis>/<round>", "aggregate/<joint key>/<round>") to one value, once and for ever. The answer that rests on a claim
 leaves only after the claim is on disk, so a crash can make a party repeat an answer but never give a second one.
 """
 

@@ -1,6 +1,6 @@
 """One encrypted file for each party's secrets.
 
-scrypt (RFC 7914) turns the passphrase into a key, ChaCha20-Poly1305 (RFC 8439) encrypts a canonical CBOR map of named
+scrypt (RFC 7914) turns the passphrase into a key, ChaCha20-Poly1305 (RFC 8439) encrypts a canonical CBOR list of named
 secrets. The file is replaced as a whole and durably; a wrong passphrase and a damaged file give the same error.
 """
 

@@ -1,7 +1,8 @@
 """Where the files of a run are: what is public, and what is whose.
 
 <out>/public/   ledger/ (C2SP tiles and checkpoint)  blobs/  model.safetensors  budget-report.{json,md,html}
-<out>/private/  run.json  <party>/ keystore, journal.sqlite, odometer.jsonl, outbox/, witness.sqlite, log.sqlite
+<out>/private/  run.json  <party>/ keystore, passphrase.txt (demo only), journal.sqlite, odometer.jsonl, outbox/,
+                witness.sqlite, log.sqlite; lock files beside what they guard
 """
 
 from dataclasses import dataclass

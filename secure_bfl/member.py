@@ -116,7 +116,7 @@ class Member:
         board.append(KeyReveal(tuple(sealed)), self.name, self.identity.signing)
 
     def check(self, board: Board) -> None:
-        """Step 3: check every piece this member holds, and pin the joint key.
+        """Steps 3 and 4: check every piece this member holds, and pin the joint key.
 
         Raises:
             StateError: not every member has revealed.

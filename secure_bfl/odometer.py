@@ -1,6 +1,6 @@
 """How much privacy a client has spent on one data set: a hash-chained file that only grows.
 
-Spec: dp §6 (v1). `reserve` is on disk before a record is read. One reservation allows one release: the update of one
+Spec: dp §5.7 (v1). `reserve` is on disk before a record is read. One reservation allows one release: the update of one
 round is persisted once, create-only, and only persisted bytes are ever sent, so work that a crash lost before it was
 persisted has told nobody anything and may be done again under the same reservation. Every reservation counts, used or
 not. A torn last line was never acknowledged and is cut; a chain broken anywhere else stops the client.

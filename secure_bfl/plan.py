@@ -64,15 +64,13 @@ class FederationPlan(Body):
     ring_degree: int
 
     def __post_init__(self) -> None:
-        if not MIN_CLIENTS <= self.clients <= MAX_CLIENTS:
-            raise ValueError(
-                f"a federation needs {MIN_CLIENTS} to {MAX_CLIENTS} clients, not {self.clients}: "
-                "with one client the opened sum would be that client's own update"
-            )
+        _check_clients(self.clients)
         if not MIN_CLIENTS <= self.minimum_clients <= self.clients:
             raise ValueError(f"minimum_clients must be {MIN_CLIENTS} to {self.clients}, not {self.minimum_clients}")
-        if not 1 <= self.rounds <= MAX_ROUNDS or not 1 <= self.average_from <= self.rounds:
-            raise ValueError(f"rounds must be 1 to {MAX_ROUNDS} and average_from one of them, not {self.rounds}")
+        if not 1 <= self.rounds <= MAX_ROUNDS:
+            raise ValueError(f"rounds must be 1 to {MAX_ROUNDS}, not {self.rounds}")
+        if not 1 <= self.average_from <= self.rounds:
+            raise ValueError(f"average_from must be one of the {self.rounds} rounds, not {self.average_from}")
         if self.rounds * self.local_steps > MAX_TOTAL_STEPS:
             raise ValueError(f"a run of more than {MAX_TOTAL_STEPS} noisy steps cannot be accounted")
         if not _SLUG.fullmatch(self.dataset):
@@ -125,11 +123,7 @@ class FederationPlan(Body):
             raise ValueError(f"epsilon must be a positive finite number, not {epsilon}")
         if not math.isfinite(delta) or not 1e-10 <= delta < 1:
             raise ValueError(f"delta must be at least 1e-10 and below 1, not {delta}")
-        if not MIN_CLIENTS <= clients <= MAX_CLIENTS:
-            raise ValueError(
-                f"a federation needs {MIN_CLIENTS} to {MAX_CLIENTS} clients, not {clients}: "
-                "with one client the opened sum would be that client's own update"
-            )
+        _check_clients(clients)
         ReplicatedSharing(members, threshold)
         if training is None:
             if dataset not in TRAINING:
@@ -274,3 +268,13 @@ class FederationPlan(Body):
     def check_suite(self) -> None:
         """Have SEAL itself confirm 128-bit security. Raises ValueError if it does not."""
         check_suite(self.suite)
+
+
+def _check_clients(clients: int) -> None:
+    if clients < MIN_CLIENTS:
+        raise ValueError(
+            f"a federation needs at least {MIN_CLIENTS} clients, not {clients}: "
+            "with one client the opened sum would be that client's own update"
+        )
+    if clients > MAX_CLIENTS:
+        raise ValueError(f"a federation has at most {MAX_CLIENTS} clients, not {clients}: its genesis names every one")

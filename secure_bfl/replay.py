@@ -77,7 +77,7 @@ class CeremonyState:
 
 @dataclass(slots=True)
 class RoundState:
-    """One round so far. Keys are party names; `commits` and `spends` keep the entry's index beside it."""
+    """One round so far. Keys are party names; `commits` keeps the entry's index beside it."""
 
     number: int
     opened: int
@@ -269,7 +269,7 @@ class Replay:
     def _rule(self, body: Body, sender: str, index: int) -> _Effect:
         raise _RuleError(f"{type(body).__name__} has no rule")
 
-    # Key generation: commit, reveal, check, test, answer. Spec: round §3.1.
+    # Key generation: commit, reveal, check, answer the dry run. Spec: round §3.1.
 
     def _all_members(self, done: dict[str, KeyCommit] | dict[str, KeyReveal] | dict[str, KeyCheck]) -> bool:
         return len(done) == self.known.plan.members

@@ -16,7 +16,8 @@ CASES: list[tuple[Exception, ExitCode]] = [
     (ledger.QuorumError(needed=3, have=("a",), missing=("b",)), ExitCode.QUORUM),
     (edge_errors.OutputError("x"), ExitCode.OUTPUT),
     (ledger.StoreError("x"), ExitCode.OUTPUT),
-    (edge_errors.KeystoreError("x"), ExitCode.OUTPUT),
+    (ledger.DamagedStoreError("x"), ExitCode.CHAIN),
+    (edge_errors.KeystoreError("x"), ExitCode.KEYSTORE),
     (PermissionError("x"), ExitCode.OUTPUT),
     (edge_errors.DatasetError("x"), ExitCode.DATASET),
     (protocol_errors.KeyGenerationError("x"), ExitCode.PEER),
@@ -26,7 +27,9 @@ CASES: list[tuple[Exception, ExitCode]] = [
     (ledger.SignatureError("x"), ExitCode.PEER),
     (ledger.BlobError("x", digest=bytes(32)), ExitCode.PEER),
     (edge_errors.RefusedError("x"), ExitCode.PEER),
-    (edge_errors.StateError("x"), ExitCode.PEER),
+    (edge_errors.StateError("x"), ExitCode.STATE),
+    (ledger.StateError("x"), ExitCode.STATE),
+    (protocol_errors.StateError("x"), ExitCode.STATE),
     (edge_errors.UnverifiedError("x"), ExitCode.FINDINGS),
 ]
 

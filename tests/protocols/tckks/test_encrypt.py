@@ -12,7 +12,7 @@ import pytest
 
 from protocols.digits import DigitBlocks, DigitLayout
 from protocols.suites import suite
-from protocols.tckks import EncryptedVector, Encryptor, NoiseBudget, _seal
+from protocols.tckks import EncryptedVector, Encryptor, NoiseBudget, _seal, deal, derive_piece, join
 from protocols.tckks.encrypt import message_residues
 from tests.protocols.tckks.committee import SUITE, committee, rand
 
@@ -57,10 +57,14 @@ def test_every_block_has_randomness_of_its_own() -> None:
 
 
 def test_the_same_rand_under_another_key_gives_other_randomness() -> None:
-    one, two = committee(), committee(3, 2)
-    digits = DigitBlocks(one.layout, np.zeros((1, 5, 8192), dtype=np.int64))
-    zeros = DigitBlocks(two.layout, np.zeros((1, two.layout.per_coefficient, 8192), dtype=np.int64))
-    assert (one.encrypt(digits, "x").residues[0, 1] != two.encrypt(zeros, "x").residues[0, 1]).mean() > 0.99
+    """Even where both keys share `a`: c1 = a*u + e1 would be the same, and c0 would give the difference away."""
+    team = committee()
+    seeds = [seed for m in range(1, 6) for seed in deal(team.ceremony, m, rand=rand("second", m))]
+    other = join(team.ceremony, {seed.piece: derive_piece(team.ceremony, seed)[1] for seed in seeds})
+    assert np.array_equal(other.a, team.joint.a)
+    digits = team.digits(1)
+    second = Encryptor(other, team.budget, team.layout).encrypt(digits, rand=rand("encrypt", "x"))
+    assert (team.encrypt(digits, "x").residues[0, 1] != second.residues[0, 1]).mean() > 0.99
 
 
 def test_two_encryptions_under_one_seed_share_c1_and_give_away_the_difference() -> None:
