@@ -5,11 +5,13 @@
 - `demo_round`: wall time of rounds of the demo, phase by phase, beside the same training without privacy, encryption
   and ledger; and an upload's bytes for each value.
 - `aggregation`: the encrypted sum of 1,000,000 values of 10 clients, beside plain TenSEAL (one secret key that one
-  party holds, no threshold) and Flower's SecAgg+. CPU seconds, medians of at least three.
+  party holds, no threshold) and Flower's SecAgg+, where their drivers are given. CPU seconds, medians of three or
+  more.
 
 Each measurement runs in a process of its own, so that its peak of memory is its own too; all ratios are of one and the
-same run. A peer whose scripts or Python are not there is null, with the reason. The folder of the baselines holds
-`tenseal_plain.py` and `flower_secaggplus.py`, which take --params, --clients and --runs and print one JSON line.
+same run. The drivers of the peers are not part of this repository: --baselines, or the variable BASELINES, names a
+folder that holds `tenseal_plain.py` and `flower_secaggplus.py`, which take --params, --clients and --runs and print one
+JSON line. A peer whose driver or Python is not there is null, with the reason.
 """
 
 import argparse
@@ -111,12 +113,13 @@ def aggregation(options: argparse.Namespace) -> dict[str, Any]:
     shared = ("--values", str(options.values), *job[2:])
     committee = ("--members", str(options.members), "--threshold", str(options.threshold))
     ours = json_line([sys.executable, HERE / "aggregation.py", *shared, *committee])
-    folder: Path = options.baselines
-    if folder.is_dir():
+    folder: Path | None = options.baselines
+    if folder is not None and folder.is_dir():
         tenseal = attempt(lambda: tenseal_plain(folder, job, options.clients))
         flower = attempt(lambda: flower_secaggplus(folder, options.flower_python, job, options.values))
     else:
-        tenseal = flower = {"result": None, "reason": f"there is no folder {folder}: --baselines or BASELINES"}
+        missing = "no folder of the peers' drivers was given" if folder is None else f"there is no folder {folder}"
+        tenseal = flower = {"result": None, "reason": f"{missing}: --baselines or BASELINES"}
     return {
         "values": options.values,
         "clients": options.clients,
@@ -149,11 +152,12 @@ def machine() -> dict[str, Any]:
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options, with their defaults from the environment."""
     parser = argparse.ArgumentParser(description="Time, bytes and memory of one round; one JSON line.")
+    baselines = os.environ.get("BASELINES")
     parser.add_argument(
         "--baselines",
         type=Path,
-        default=Path(os.environ.get("BASELINES", ROOT.parent / "shared" / "baselines")),
-        help="folder of the peers' scripts (default: BASELINES, or ../shared/baselines)",
+        default=Path(baselines) if baselines else None,
+        help="folder of the peers' drivers (default: BASELINES; without either, no peer is measured)",
     )
     flower = os.environ.get("FLOWER_PYTHON")
     parser.add_argument(

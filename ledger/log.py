@@ -11,7 +11,15 @@ from typing import Final, Protocol
 from .checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
 from .cosign import verify_cosignature
 from .entry import MAX_ENTRY
-from .errors import DamagedStoreError, DecodeError, EquivocationError, LedgerError, QuorumError, SignatureError, StateError
+from .errors import (
+    DamagedStoreError,
+    DecodeError,
+    EquivocationError,
+    LedgerError,
+    QuorumError,
+    SignatureError,
+    StateError,
+)
 from .merkle import Tree, leaf_hash
 from .note import ED25519, Note, NoteSignature, VerifierKey, parse_note, parse_signature_line
 from .octets import is_octets

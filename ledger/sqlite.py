@@ -116,7 +116,7 @@ class Database:
         if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
             advice = "the disk is full: free some space, then open it again; nothing acknowledged is lost"
         elif code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return DamagedStoreError(f"{self.path} {what} ({exc}): leave it as it is and restore a copy")
+            return DamagedStoreError(f"{self.path} {what} ({exc}): it is damaged; leave it as it is and restore a copy")
         elif code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             advice = "another process is writing it: try again"
         return StoreError(f"{self.path} {what} ({exc}): {advice}")

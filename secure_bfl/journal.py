@@ -1,7 +1,8 @@
 """What a party has promised, durably, before it does it.
 
-A claim ties a name ("update/<genesis>/<round>", "aggregate/<joint key>/<round>") to one value, once and for ever. The answer that rests on a claim
-leaves only after the claim is on disk, so a crash can make a party repeat an answer but never give a second one.
+A claim ties a name ("update/<genesis>/<round>", "aggregate/<joint key>/<round>") to one value, once and for ever. The
+answer that rests on a claim leaves only after the claim is on disk, so a crash can make a party repeat an answer but
+never give a second one.
 """
 
 from pathlib import Path

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.round import json_line, parsed, ratios, tenseal_plain
+import bench.round
+from bench.round import aggregation, json_line, parsed, ratios, tenseal_plain
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,6 +107,29 @@ def test_a_peer_that_fails_says_why(tmp_path: Path, program: str, reason: str) -
     script.write_text(program)
     with pytest.raises(RuntimeError, match=reason):
         json_line([sys.executable, script])
+
+
+def test_no_folder_of_baselines_is_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BASELINES", raising=False)
+    assert parsed([]).baselines is None
+    monkeypatch.setenv("BASELINES", "of-the-environment")
+    assert parsed([]).baselines == Path("of-the-environment")
+    assert parsed(["--baselines", "given"]).baselines == Path("given")
+
+
+@pytest.mark.parametrize(
+    ("folder", "reason"),
+    [(None, "no folder of the peers' drivers was given"), (Path("/no/such"), "there is no folder")],
+)
+def test_without_a_folder_the_peers_are_null(folder: Path | None, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.round, "json_line", lambda command: {"client_cpu_s": 1.0})
+    options = parsed([])
+    options.baselines = folder
+    found = aggregation(options)
+    for peer in ("tenseal_plain", "flower_secaggplus"):
+        assert found[peer]["result"] is None
+        assert reason in found[peer]["reason"]
+        assert "--baselines or BASELINES" in found[peer]["reason"]
 
 
 @pytest.mark.parametrize("option", ["--rounds", "--runs"])

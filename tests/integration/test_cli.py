@@ -96,7 +96,7 @@ def test_json_is_one_object_and_silent_otherwise(finished: FinishedRun, tmp_path
 def test_an_error_without_json_leaves_standard_output_empty(tmp_path: Path) -> None:
     answer = call("demo", "--out", tmp_path / "out", "--clients", "1")
     assert (answer.code, answer.out) == (ExitCode.USAGE, "")
-    assert answer.err.startswith("secure-bfl: a federation needs 2 to")
+    assert answer.err.startswith("secure-bfl: a federation needs at least 2 clients")
 
 
 def test_the_module_is_the_command_and_loads_torch_only_where_it_is_needed(tmp_path: Path) -> None:

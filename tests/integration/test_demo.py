@@ -134,7 +134,7 @@ def test_a_passphrase_from_the_environment_is_not_written(tmp_path: Path, monkey
     assert verify(out).code == 0
     monkeypatch.setenv(PASSPHRASE_VARIABLE, "wrong")
     answer = demo(out, *TINY)
-    assert answer.code == 8
+    assert answer.code == 6
     assert "the passphrase is wrong or the file is damaged" in answer.err
 
 
