@@ -24,7 +24,6 @@ examples:
   secure-bfl verify out --genesis 4f2a...      and make sure that it is the federation you mean
   secure-bfl report out                        write the privacy budget report again, from the ledger
   secure-bfl info                              versions, and what computes on this machine
-  secure-bfl info                              versions, and what computes on this machine
 """
 
 

@@ -169,13 +169,19 @@ class FederationPlan(Body):
         stated_epsilon, stated_delta = math.floor(epsilon * 1000) / 1000, math.floor(delta * 10**12) / 10**12
         if stated_epsilon <= 0:
             raise ValueError(f"epsilon must be at least 0.001, not {epsilon}")
-        return calibrate(
+        milli = calibrate(
             epsilon=stated_epsilon,
             delta=stated_delta,
             sampling_rate_ppm=training.sampling_rate_ppm,
             steps=rounds * training.local_steps,
             dim=parameters,
         )
+        if milli * training.clip_units > 1000 * MAX_STD_UNITS:
+            raise ValueError(
+                f"epsilon {epsilon:g} over {rounds} rounds needs {milli / 1000:g} times the clip norm as noise, more than "
+                "is ever useful: choose a larger epsilon or fewer rounds"
+            )
+        return milli
 
     def encode(self) -> bytes:
         """Canonical CBOR of the fields, in order."""
