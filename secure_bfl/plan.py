@@ -12,6 +12,7 @@ from typing import Self
 from ledger import cbor
 from protocols.digits import DigitLayout
 from protocols.dp import MAX_DIM, MAX_EPSILON, Mechanism, PrivacyEvent, calibrate
+from protocols.dp.noise import MAX_STD_UNITS
 from protocols.errors import CapacityError
 from protocols.grid import Grid
 from protocols.packing import digit_width
@@ -178,8 +179,8 @@ class FederationPlan(Body):
         )
         if milli * training.clip_units > 1000 * MAX_STD_UNITS:
             raise ValueError(
-                f"epsilon {epsilon:g} over {rounds} rounds needs {milli / 1000:g} times the clip norm as noise, more than "
-                "is ever useful: choose a larger epsilon or fewer rounds"
+                f"epsilon {epsilon:g} over {rounds} rounds needs noise of {milli / 1000:g} times the clip norm, "
+                "more than can be drawn: choose a larger epsilon or fewer rounds"
             )
         return milli
 

@@ -235,3 +235,8 @@ def test_a_large_model_takes_the_larger_ring() -> None:
 def test_frozen(plan: FederationPlan) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         plan.rounds = 3  # type: ignore[misc]  # the point
+
+
+def test_an_epsilon_too_small_for_the_sampler_is_said_in_plain_words() -> None:
+    with pytest.raises(ValueError, match=r"epsilon 0.004 over 10 rounds needs noise of .* more than can be drawn"):
+        FederationPlan.create("digits", epsilon=0.004)
