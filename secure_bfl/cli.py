@@ -5,7 +5,6 @@ Results go to standard output, progress and errors to standard error; with `--js
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +64,7 @@ def _add_demo(commands: Any) -> None:
         description=(
             "Train one shared model with differential privacy and threshold encryption, every party with its own keys "
             "and its own folder. Leaves OUT/public (ledger, encrypted updates, model, privacy report: nothing secret) "
-            "and OUT/private (each party's state, with throw-away passphrases unless SECURE_BFL_PASSPHRASE is set). "
+            "and OUT/private (each party's state, with throw-away passphrases unless you give one). "
             "Killed or stopped? The same command goes on where it was."
         ),
     )
@@ -80,6 +79,11 @@ def _add_demo(commands: Any) -> None:
     demo.add_argument("--digit-bits", type=int, help="width of a packed digit (default: just wide enough)")
     demo.add_argument("--drop", type=int, default=0, metavar="K", help="K clients vanish in every round")
     demo.add_argument("--offline-members", type=int, default=0, metavar="K", help="the last K members are away")
+    demo.add_argument(
+        "--ask-passphrase",
+        action="store_true",
+        help="ask for one passphrase for all keystores (or set SECURE_BFL_PASSPHRASE); default: throw-away ones",
+    )
     demo.add_argument("--json", action="store_true", help="one JSON object on standard output, no progress")
 
 
@@ -132,11 +136,13 @@ def _demo(options: argparse.Namespace) -> int:
     if options.dataset not in TRAINING:
         raise DatasetError(f"unknown dataset {options.dataset!r}; choose one of {', '.join(sorted(TRAINING))}")
     from .demo import Faults, run_demo  # torch takes seconds to load
+    from .keystore import given_passphrase
     from .plan import FederationPlan
     from .progress import Progress
 
     faults = Faults(options.drop, options.offline_members)
     faults.check(clients=options.clients, members=options.members)
+    passphrase = given_passphrase(ask=options.ask_passphrase)
     plan = FederationPlan.create(
         options.dataset,
         clients=options.clients,
@@ -152,7 +158,7 @@ def _demo(options: argparse.Namespace) -> int:
             f"{plan.dataset}: {plan.parameters} parameters, {plan.clients} clients, {plan.rounds} rounds; "
             f"epsilon {plan.epsilon:g} at delta {plan.delta:g}; {plan.suite.name}, smudging 2^-{plan.smudging_lambda}"
         )
-        result = run_demo(plan, options.out, faults=faults, progress=progress)
+        result = run_demo(plan, options.out, faults=faults, progress=progress, passphrase=passphrase)
     if options.json:
         print(json.dumps(result.to_json()))
     else:
@@ -163,17 +169,14 @@ def _demo(options: argparse.Namespace) -> int:
             f"time       {result.seconds:.1f} s\n"
             f"genesis    {result.genesis}\n"
             f"\npublic     {options.out / 'public'}: ledger, encrypted updates, model, privacy budget report\n"
-            f"private    {options.out / 'private'}: each party's own state{_passphrases()}\n"
+            f"private    {options.out / 'private'}: each party's own state{_passphrases(passphrase)}\n"
             f"\nNow run:   secure-bfl verify {options.out}",
         )
     return int(ExitCode.OK if result.verdict == "agree" else ExitCode.ACCOUNTANTS)
 
 
-def _passphrases() -> str:
-    from .keystore import PASSPHRASE_VARIABLE
-
-    known = PASSPHRASE_VARIABLE in os.environ
-    return "" if known else ", with THROW-AWAY passphrases beside the keys: not for real data"
+def _passphrases(given: str | None) -> str:
+    return "" if given is not None else ", with THROW-AWAY passphrases beside the keys: not for real data"
 
 
 def _shown(epsilon: float | str) -> str:

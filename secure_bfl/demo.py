@@ -70,7 +70,13 @@ class DemoResult:
 
 
 def run_demo(
-    plan: FederationPlan, out: Path, *, faults: Faults, progress: Progress, clock: Callable[[], float] = time.time
+    plan: FederationPlan,
+    out: Path,
+    *,
+    faults: Faults,
+    progress: Progress,
+    passphrase: str | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> DemoResult:
     """Run the plan from wherever the folder stands to the end.
 
@@ -83,7 +89,7 @@ def run_demo(
     faults.check(clients=plan.clients, members=plan.members)
     plan.check_suite()
     dataset = load(plan.dataset, plan.clients)
-    workspace = Workspace.claim(out, plan)
+    workspace = Workspace.claim(out, plan, passphrase=passphrase)
     try:
         run = _Run(workspace, dataset, faults, progress, lambda: int(clock()))
         model, certificate = run.to_the_end()

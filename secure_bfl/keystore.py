@@ -5,6 +5,7 @@ secrets. The file is replaced as a whole and durably; a wrong passphrase and a d
 """
 
 import os
+from getpass import getpass
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -18,7 +19,7 @@ from ledger.files import create_durably, read_bounded, write_durably
 
 from .errors import KeystoreError
 
-__all__ = ["PASSPHRASE_VARIABLE", "Keystore"]
+__all__ = ["PASSPHRASE_VARIABLE", "Keystore", "given_passphrase"]
 
 PASSPHRASE_VARIABLE: Final = "SECURE_BFL_PASSPHRASE"
 _MAGIC: Final = b"secure-bfl/keystore/v1\n"
@@ -103,6 +104,23 @@ class Keystore:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a keystore cannot be pickled or copied")
+
+
+def given_passphrase(*, ask: bool) -> str | None:
+    """The passphrase from the environment, or else from a prompt that does not echo, or else none.
+
+    Raises:
+        KeystoreError: the one asked for is empty, or was not typed the same way twice.
+    """
+    known = os.environ.get(PASSPHRASE_VARIABLE)
+    if known is not None or not ask:
+        return known
+    typed = getpass("passphrase of the keystores: ")
+    if not typed:
+        raise KeystoreError("the passphrase is empty")
+    if getpass("once more: ") != typed:
+        raise KeystoreError("the two passphrases differ; nothing was done")
+    return typed
 
 
 def _derive(passphrase: str, salt: bytes) -> bytes:

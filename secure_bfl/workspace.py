@@ -4,7 +4,6 @@ The demo plays every party on one machine, each with its own folder, keystore an
 """
 
 import json
-import os
 import secrets
 from pathlib import Path
 from typing import Final
@@ -24,7 +23,7 @@ from protocols.errors import ProtocolError
 
 from .board import Board
 from .client import Client
-from .errors import OutputError
+from .errors import KeystoreError, OutputError
 from .identity import Identity
 from .journal import SqliteJournal
 from .keystore import PASSPHRASE_VARIABLE, Keystore
@@ -46,16 +45,19 @@ _MARK_LIMIT: Final = 1 << 16
 class Workspace:
     """One output folder, locked while it is open. Open it with `Workspace.claim`."""
 
-    def __init__(self, out: Path, plan: FederationPlan, lock: WriterLock) -> None:
+    def __init__(self, out: Path, plan: FederationPlan, lock: WriterLock, passphrase: str | None) -> None:
         self.plan = plan
+        self._passphrase = passphrase
         self.public = PublicFolder(out / "public")
         self._private = out / "private"
         self._lock = lock
         self._open: list[SqliteJournal | SqliteWitnessStore | FileOdometer | Log] = []
 
     @classmethod
-    def claim(cls, out: Path, plan: FederationPlan) -> "Workspace":
+    def claim(cls, out: Path, plan: FederationPlan, *, passphrase: str | None = None) -> "Workspace":
         """Take a new or empty folder, or one that holds an unfinished or finished run of the same plan.
+
+        `passphrase` is for every keystore; without one, each gets its own throw-away passphrase, written beside it.
 
         Raises:
             OutputError: the folder holds something else, or another plan's run.
@@ -79,7 +81,7 @@ class Workspace:
         except BaseException:
             lock.release()
             raise
-        return cls(out, plan, lock)
+        return cls(out, plan, lock, passphrase)
 
     @staticmethod
     def _check_same(out: Path, mark: Path, plan: FederationPlan) -> None:
@@ -94,13 +96,22 @@ class Workspace:
 
     def _identity(self, name: str, role: Role) -> Identity:
         folder = PrivateFolder(self._private / name)
-        passphrase = os.environ.get(PASSPHRASE_VARIABLE)
+        passphrase = self._passphrase
         if passphrase is None:
-            create_durably(folder.passphrase, secrets.token_urlsafe(24).encode() + b"\n", mode=0o600)
-            passphrase = folder.passphrase.read_text().strip()
+            passphrase = self._throw_away(folder)
         if folder.keystore.exists():
             return Identity(name, role, Keystore.open(folder.keystore, passphrase))
         return Identity(name, role, Keystore.create(folder.keystore, passphrase, Identity.fresh_secrets(role)))
+
+    @staticmethod
+    def _throw_away(folder: PrivateFolder) -> str:
+        """A passphrase made here and written beside its keystore; never one for a keystore that has another."""
+        if folder.keystore.exists() and not folder.passphrase.exists():
+            raise KeystoreError(
+                f"{folder.keystore} has a passphrase of your own: set {PASSPHRASE_VARIABLE} or use --ask-passphrase"
+            )
+        create_durably(folder.passphrase, secrets.token_urlsafe(24).encode() + b"\n", mode=0o600)
+        return folder.passphrase.read_text().strip()
 
     def operator(self) -> Operator:
         """The operator, with its keys."""

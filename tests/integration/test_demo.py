@@ -165,3 +165,30 @@ def test_the_ledger_holds_nothing_but_what_the_protocol_calls_for(public: Public
     key_steps = 4 * members
     each = 1 + 2 * clients + 1 + 1 + members + 1 + threshold + 1
     assert len(entries) == 1 + key_steps + rounds * each
+
+
+def test_a_passphrase_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = iter(["correct horse", "correct horse"])
+    monkeypatch.delenv(PASSPHRASE_VARIABLE, raising=False)
+    monkeypatch.setattr("secure_bfl.keystore.getpass", lambda prompt: next(typed))
+    out = tmp_path / "out"
+    assert demo(out, *TINY, "--ask-passphrase").code == 0
+    assert not list(out.rglob("passphrase.txt"))
+    Keystore.open(out / "private" / "member-1" / "keystore", "correct horse")
+    answer = demo(out, *TINY)
+    assert answer.code == 6
+    assert "has a passphrase of your own: set SECURE_BFL_PASSPHRASE" in answer.err
+    assert not list(out.rglob("passphrase.txt")), "no wrong one is written beside a keystore that has another"
+
+
+@pytest.mark.parametrize(("typed", "message"), [([""], "empty"), (["one", "two"], "differ")])
+def test_a_passphrase_that_is_mistyped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], message: str
+) -> None:
+    answers = iter(typed)
+    monkeypatch.delenv(PASSPHRASE_VARIABLE, raising=False)
+    monkeypatch.setattr("secure_bfl.keystore.getpass", lambda prompt: next(answers))
+    answer = demo(tmp_path / "out", *TINY, "--ask-passphrase")
+    assert answer.code == 6
+    assert message in answer.err
+    assert not (tmp_path / "out").exists()
