@@ -3,7 +3,7 @@
 It knows bytes, hashes and signatures only. What the entries mean is the business of the layers above.
 """
 
-from .blobs import Blobs, DirectoryBlobs, MemoryBlobs
+from .blobs import Blobs, DirectoryBlobs, MemoryBlobs, blob_digest
 from .cbor import Value, decode, encode
 from .checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint, verify_checkpoint
 from .cosign import Cosignature, cosign, verify_cosignature
@@ -73,6 +73,7 @@ __all__ = [
     "Witness",
     "WitnessState",
     "WitnessStore",
+    "blob_digest",
     "byzantine_quorum",
     "certify",
     "cosign",

@@ -14,9 +14,14 @@ from .errors import BlobError, StoreError
 from .files import create_durably, read_bounded
 from .octets import is_octets
 
-__all__ = ["DIGEST_SIZE", "Blobs", "DirectoryBlobs", "MemoryBlobs"]
+__all__ = ["DIGEST_SIZE", "Blobs", "DirectoryBlobs", "MemoryBlobs", "blob_digest"]
 
 DIGEST_SIZE: Final = 32
+
+
+def blob_digest(data: bytes) -> bytes:
+    """The 32-byte name of a blob: SHA-256 of its bytes."""
+    return sha256(data).digest()
 
 
 class Blobs(Protocol):
@@ -51,7 +56,7 @@ class MemoryBlobs:
 
     def put(self, data: bytes) -> bytes:
         """See `Blobs`."""
-        digest = sha256(data).digest()
+        digest = blob_digest(data)
         self._blobs.setdefault(digest, bytes(data))
         return digest
 
@@ -86,7 +91,7 @@ class DirectoryBlobs:
             StoreError: the disk is full or fails; nothing half-written is left.
             BlobError: a damaged file stands under this digest; it is left as it is.
         """
-        digest = sha256(data).digest()
+        digest = blob_digest(data)
         path = self._file(digest)
         if not path.exists() and create_durably(path, data):
             return digest
@@ -138,6 +143,6 @@ def _missing(digest: bytes) -> BlobError:
 def _checked(data: bytes, digest: bytes, size: int) -> bytes:
     if len(data) != size:
         raise BlobError(f"blob {digest.hex()} is corrupt: {len(data)} bytes, not {size}", digest=digest)
-    if sha256(data).digest() != digest:
+    if blob_digest(data) != digest:
         raise BlobError(f"blob {digest.hex()} is corrupt: its bytes are not those the digest names", digest=digest)
     return data

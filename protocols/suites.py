@@ -15,13 +15,18 @@ from typing import Final
 from .errors import CapacityError
 from .ring import MAX_PRIME_BITS, is_prime
 
-__all__ = ["MAX_MODULUS_BITS", "RING_DEGREES", "Suite", "for_model", "suite"]
+__all__ = ["MAX_MODULUS_BITS", "RING_DEGREES", "Suite", "for_model", "residue_bytes", "suite"]
 
 MAX_MODULUS_BITS: Final = {8192: 218, 16384: 438, 32768: 881}
 RING_DEGREES: Final = tuple(MAX_MODULUS_BITS)
 _SPECIAL_BITS: Final = 17
 # Smudging noise is uniform on [-2^b, 2^b) per key piece; larger where the modulus has the room.
 _SMUDGING_BITS: Final = {8192: 75, 16384: 90, 32768: 90}
+
+
+def residue_bytes(primes: tuple[int, ...]) -> tuple[int, ...]:
+    """Whole bytes that hold a residue of each prime."""
+    return tuple((q.bit_length() + 7) // 8 for q in primes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Suite:
     @property
     def residue_bytes(self) -> tuple[int, ...]:
         """Bytes on the wire for a residue of each data prime."""
-        return tuple((q.bit_length() + 7) // 8 for q in self.data_primes)
+        return residue_bytes(self.data_primes)
 
 
 def _byte_aligned_bits(modulus_bits: int) -> tuple[int, ...]:

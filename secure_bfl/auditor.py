@@ -19,11 +19,11 @@ from ledger import (
     Certificate,
     DirectoryBlobs,
     LedgerError,
+    blob_digest,
     read_bounded,
     read_published,
 )
 from protocols.errors import ProtocolError
-from protocols.tckks import commitment
 
 from .board import Transcript
 from .errors import EdgeError
@@ -208,7 +208,7 @@ class Auditor:
         model = GlobalModel.zero(plan.features, plan.classes)
         for state in transcript.replay.rounds:
             where = f"round {state.number}"
-            if state.model != commitment(model.encode()):
+            if state.model != blob_digest(model.encode()):
                 self._error(where, "starts from another model than the one the rounds before it give")
             transcript.blobs.get(state.model, size=len(model.encode()))
             if state.result is None:
@@ -217,7 +217,7 @@ class Auditor:
             self._check_sum(transcript, state)
             self._note_left_out(transcript, state)
             model = next_model(transcript, state.number, model)
-            if state.result.model != commitment(model.encode()):
+            if state.result.model != blob_digest(model.encode()):
                 self._error(where, "the published model does not follow from the opened sum")
             transcript.blobs.get(state.result.model, size=len(model.encode()))
             self._verdict.rounds = state.number
@@ -228,7 +228,7 @@ class Auditor:
 
     def _check_sum(self, transcript: Transcript, state: RoundState) -> None:
         where = f"round {state.number}"
-        computed = commitment(transcript.sum_of(state.ciphertexts()).encode())
+        computed = blob_digest(transcript.sum_of(state.ciphertexts()).encode())
         if state.aggregate is None or state.aggregate.ciphertext != computed:
             self._error(where, "the aggregate is not the sum of the cohort's ciphertexts")
         for name, vote in sorted(state.votes.items()):

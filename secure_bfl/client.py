@@ -6,10 +6,9 @@ to a copy first. Every step can be interrupted and done again: what was claimed 
 reserved but not claimed never left, and is done again under the same reservation.
 """
 
-import hashlib
 import os
 
-from ledger import Blobs
+from ledger import Blobs, blob_digest
 from protocols.packing import pack
 from protocols.tckks import Encryptor
 
@@ -82,13 +81,13 @@ class Client:
             return True
         if round_state.closed is not None:
             return False
-        if hashlib.sha256(model.encode()).digest() != round_state.model:
+        if blob_digest(model.encode()) != round_state.model:
             raise StateError(f"{self.name}: the model at hand is not the one round {number} starts from")
         self.reserve(board, number)
         ciphertext = self._claimed(board, number)
         if ciphertext is None:
             ciphertext = self._train_and_encrypt(board, number, model)
-        commit = UpdateCommit(number, hashlib.sha256(ciphertext).digest())
+        commit = UpdateCommit(number, blob_digest(ciphertext))
         board.append(commit, self.name, self.identity.signing)
         board.blobs.put(ciphertext)
         return True

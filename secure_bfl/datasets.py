@@ -19,12 +19,13 @@ from protocols.arrays import Float64Array, Int64Array
 
 from .errors import DatasetError
 from .local_training import Records
+from .training import TRAINING
 
 __all__ = ["DATASETS", "Dataset", "load"]
 
 FASHION_FOLDER: Final = Path("/usr/share/datasets/fashion-mnist")
 _MAX_IDX_BYTES: Final = 60_000 * 784 + 16
-DATASETS: Final = ("digits", "breast-cancer", "fashion-mnist")
+DATASETS: Final = tuple(TRAINING)
 
 # Public ranges of the 30 measurements of the breast cancer data (ten each: mean, standard error, worst), fixed by hand
 # from its published documentation: rows are mapped to about [-1, 1] by them, not by anything computed from the records.

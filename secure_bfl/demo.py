@@ -154,9 +154,9 @@ class _Run:
                 model = self._finished_model(number)
             else:
                 model = self._round(number, model)
-                self._publish()
+                publish(self.board.log, self._certificate(), self._workspace.public.ledger)
             self._progress("rounds", number, plan.rounds)
-        return final_model(self.board, model), self._publish()
+        return final_model(self.board, model), self._certificate()
 
     def _is_finished(self, number: int) -> bool:
         rounds = self.board.replay.rounds
@@ -169,14 +169,13 @@ class _Run:
         data = self.board.blobs.get(result.model, size=len(GlobalModel.zero(plan.features, plan.classes).encode()))
         return GlobalModel.decode(data, plan.features, plan.classes)
 
-    def _publish(self) -> Certificate:
-        """Have the newest entries certified, if they are not, and the ledger in the public folder."""
+    def _certificate(self) -> Certificate:
+        """The committee's certificate of all entries, asked for if the newest are not covered yet."""
         log, policy = self.board.log, self.board.roster.policy
         note = log.certified()
         certificate = None if note is None else policy.verify(note)
         if certificate is None or certificate.checkpoint.size != log.size:
             certificate = self.board.certify(self._witnesses(), now=self._now())
-        publish(log, certificate, self._workspace.public.ledger)
         return certificate
 
     def _generate_key(self) -> None:

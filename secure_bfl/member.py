@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Container
 
-from ledger import CosigningWitness
+from ledger import CosigningWitness, blob_digest
 from ledger import DecodeError as LedgerDecodeError
 from protocols.errors import DecodeError, KeyGenerationError
 from protocols.tckks import (
@@ -184,7 +184,7 @@ class Member:
         round_state = board.round(number)
         if round_state.aggregate is None or round_state.request is not None or self.name in round_state.votes:
             return
-        digest = commitment(board.sum_of(round_state.ciphertexts()).encode())
+        digest = blob_digest(board.sum_of(round_state.ciphertexts()).encode())
         board.append(AggregateVote(number, digest), self.name, self.identity.signing)
 
     def answer(self, board: Board, number: int) -> None:
@@ -220,7 +220,7 @@ class Member:
             total = board.sum_of(round_state.ciphertexts())
         except (DecodeError, LedgerDecodeError) as exc:
             raise RefusedError(f"{self.name} refuses: a ciphertext of the cohort is malformed: {exc}") from exc
-        if commitment(total.encode()) != request.ciphertext:
+        if blob_digest(total.encode()) != request.ciphertext:
             raise RefusedError(
                 f"{self.name} refuses: the requested aggregate is not the sum of the cohort", culprits=("operator",)
             )

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..arrays import UInt64Array
 from ..errors import DecodeError
+from ..suites import residue_bytes
 
 __all__ = ["HEADER_BYTES", "WireKind", "decode", "encode", "encoded_size", "hash_to_polynomial"]
 
@@ -32,13 +33,9 @@ class WireKind(IntEnum):
     PARTIAL_DECRYPTION = 3
 
 
-def _widths(primes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple((q.bit_length() + 7) // 8 for q in primes)
-
-
 def encoded_size(polynomials: int, degree: int, primes: tuple[int, ...]) -> int:
     """The exact length of a message with this many polynomials."""
-    return HEADER_BYTES + polynomials * degree * sum(_widths(primes))
+    return HEADER_BYTES + polynomials * degree * sum(residue_bytes(primes))
 
 
 def _header(kind: WireKind, polynomials: int, degree: int, context: bytes) -> bytes:
@@ -59,7 +56,7 @@ def encode(kind: WireKind, residues: UInt64Array, primes: tuple[int, ...], *, co
         raise ValueError(f"{count} residue rows for {len(primes)} primes")
     parts = [_header(kind, polynomials, degree, context)]
     for polynomial in residues:
-        for row, q, width in zip(polynomial, primes, _widths(primes), strict=True):
+        for row, q, width in zip(polynomial, primes, residue_bytes(primes), strict=True):
             if int(row.max()) >= q:
                 raise ValueError(f"a residue is not below its prime {q}")
             parts.append(row.astype("<u8").view(np.uint8).reshape(degree, 8)[:, :width].tobytes())
@@ -84,7 +81,7 @@ def decode(
     residues = np.empty((polynomials, len(primes), degree), dtype=np.uint64)
     at = HEADER_BYTES
     for polynomial in residues:
-        for row, q, width in zip(polynomial, primes, _widths(primes), strict=True):
+        for row, q, width in zip(polynomial, primes, residue_bytes(primes), strict=True):
             wide = np.zeros((degree, 8), dtype=np.uint8)
             wide[:, :width] = np.frombuffer(data, np.uint8, degree * width, at).reshape(degree, width)
             row[:] = wide.view("<u8")[:, 0]
@@ -100,7 +97,7 @@ def hash_to_polynomial(label: bytes, degree: int, primes: tuple[int, ...]) -> UI
     Shapes: result uint64[K, N].
     """
     result = np.empty((len(primes), degree), dtype=np.uint64)
-    for j, (q, width) in enumerate(zip(primes, _widths(primes), strict=True)):
+    for j, (q, width) in enumerate(zip(primes, residue_bytes(primes), strict=True)):
         mask = np.uint64((1 << q.bit_length()) - 1)
         draws = 4 * degree  # acceptance is at least one half, so 4N draws fall short with probability below 2^-1000
         stream = hashlib.shake_256(label + struct.pack("<BQ", j, q)).digest(draws * width)
