@@ -5,13 +5,14 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out
 WORKERS ?= 2
+MUTATIONS ?= 100000
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types arch bench vectors docs clean
+.PHONY: help setup demo test lint format types arch bench vectors docs fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -46,7 +47,7 @@ arch: $(STAMP) ## direction of imports, one importer a library, size and names o
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/arch
 
-bench: $(STAMP) ## time and bytes of one round; JSON lines
+bench: $(STAMP) ## time and bytes of the encrypted sum and of a demo round; one JSON line
 	$(BIN)/python bench/round.py
 
 vectors: $(STAMP) ## regenerate the test vectors and compare; verify them with independent code
@@ -55,6 +56,9 @@ vectors: $(STAMP) ## regenerate the test vectors and compare; verify them with i
 
 docs: $(STAMP) ## code printed in the documents is the code that runs
 	$(BIN)/python docs/build.py --check
+
+fuzz: $(STAMP) ## 100,000 mutations of every reader of bytes from others; findings into ./out/fuzz
+	$(BIN)/python -W ignore -m tests.fuzz --mutations $(MUTATIONS) --findings $(OUT)/fuzz
 
 clean: ## remove ./out, build files and caches (not the virtual environment)
 	rm -rf out build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

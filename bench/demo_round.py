@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 import secure_bfl.client
+import secure_bfl.opening
 from ledger import DirectoryBlobs, publish
 from protocols import DigitLayout, Grid, digit_width, suite
 from protocols.arrays import Float64Array
@@ -32,7 +33,8 @@ from protocols.tckks import EncryptedVector, NoiseBudget
 from secure_bfl import Board, Client, FederationPlan, GlobalModel, Member, Operator, Records
 from secure_bfl.datasets import load
 from secure_bfl.journal import SqliteJournal
-from secure_bfl.results import check_dry_run, next_model
+from secure_bfl.member import KEY_STEPS
+from secure_bfl.opening import open_sum
 from secure_bfl.workspace import Workspace
 
 # The phase that a call belongs to. Of nested calls each counts for itself alone: `DirectoryBlobs.put` inside `vote` is
@@ -49,7 +51,11 @@ PHASES: tuple[tuple[object, str, str], ...] = (
     (Operator, "add_up", "aggregate_votes"),
     (Member, "vote", "aggregate_votes"),
     (Operator, "request", "ledger"),
+    (Operator, "settle", "check"),
+    (Operator, "publish_model", "ledger"),
     (Member, "answer", "decrypt"),
+    (Member, "check_pieces", "check"),
+    (secure_bfl.opening, "next_model", "model"),
 )
 
 
@@ -105,10 +111,9 @@ class Federation:
         self.clients = [workspace.client(number, share) for number, share in enumerate(shares, start=1)]
         identities = [self.operator.identity, *(m.identity for m in self.members), *(c.identity for c in self.clients)]
         self.operator.found(self.board, plan, tuple(identity.party for identity in identities))
-        for step in (Member.commit, Member.reveal, Member.check, Member.answer_test):
+        for step in KEY_STEPS:
             for member in self.members:
                 step(member, self.board)
-        check_dry_run(self.board)
         self.model = GlobalModel.zero(plan.features, plan.classes)
 
     def round(self, number: int, watch: Stopwatch) -> None:
@@ -122,12 +127,10 @@ class Federation:
         self.operator.add_up(board, number)
         for member in self.members:
             member.vote(board, number)
-        self.operator.request(board, number, witnesses, now=int(time.time()))
-        for member in self.members:
-            member.answer(board, number)
-        with watch.phase("model"):
-            self.model = next_model(board, number, model)
-            self.operator.publish_model(board, number, self.model)
+        now = int(time.time())
+        self.model = open_sum(
+            board, number, model, operator=self.operator, members=self.members, witnesses=witnesses, now=now
+        )
         with watch.phase("ledger"):
             publish(board.log, board.certify(witnesses, now=int(time.time())), self._public.ledger)
 
@@ -201,7 +204,7 @@ def bytes_per_value(plan: FederationPlan) -> dict[str, float]:
     width = digit_width(Grid(16, 15), plan.clients)
     for degree in (8192, 16384):
         chosen = suite(degree)
-        layout: DigitLayout = NoiseBudget(chosen, plan.sharing.pieces, plan.clients).layout(width)
+        layout: DigitLayout = NoiseBudget.of(chosen, plan.sharing, plan.clients).layout(width)
         sizes[f"full_blocks_{degree}"] = EncryptedVector.encoded_size(chosen, 1) / layout.values_per_block
     return {name: round(size, 3) for name, size in sizes.items()}
 

@@ -19,6 +19,7 @@ from .errors import StoreError
 __all__ = ["create_durably", "read_bounded", "write_durably"]
 
 _ATTEMPTS: Final = 1000
+_PROBE: Final = 4096
 
 
 def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -85,7 +86,8 @@ def read_bounded(path: Path, *, limit: int) -> bytes | None:
         if found.st_size > limit:
             raise StoreError(f"{path} has {found.st_size} bytes, more than the {limit} it may have")
         data = bytearray()
-        while len(data) <= limit and (more := os.read(descriptor, limit + 1 - len(data))):
+        # No buffer is larger than the file: the limit can be megabytes where the file has a few bytes.
+        while len(data) <= limit and (more := os.read(descriptor, max(found.st_size - len(data), _PROBE))):
             data += more
     except OSError as exc:
         raise StoreError(f"{path} cannot be read: {exc.strerror}") from exc

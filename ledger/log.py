@@ -266,7 +266,11 @@ def _ask(log: Log, witness: CosigningWitness, key: VerifierKey, note: Note, now:
         )
     proof = log.consistency_proof(old, log.size) if 0 < old < log.size else []
     answer = parse_signature_line(witness.add_checkpoint(old, proof, note.encode(), now=now))
-    if verify_cosignature(Note(note.text, (answer,)), key) is None:
+    try:
+        cosigned = Note(note.text, (answer,))
+    except ValueError as exc:
+        raise DecodeError(f"answered with a signature line that no note can hold: {exc}") from exc
+    if verify_cosignature(cosigned, key) is None:
         raise SignatureError(f"answered with a signature line of {answer.name}, which is not its key")
     return answer
 

@@ -10,11 +10,14 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .errors import DamagedStoreError, StateError, StoreError
 
 __all__ = ["Database"]
+
+# What the module raises on a failing or damaged file: the names in a damaged schema need not be UTF-8.
+_FAILURES: Final = (sqlite3.Error, UnicodeDecodeError)
 
 
 class Database:
@@ -27,12 +30,12 @@ class Database:
             self._sql: sqlite3.Connection | None = sqlite3.connect(
                 self.path, isolation_level=None, timeout=10.0, check_same_thread=False
             )
-        except sqlite3.Error as exc:
+        except _FAILURES as exc:
             raise self._error("cannot be opened", exc) from exc
         try:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "fullfsync=ON", "mmap_size=0", "trusted_schema=OFF"):
                 self._sql.execute(f"PRAGMA {pragma}").fetchall()
-        except sqlite3.Error as exc:
+        except _FAILURES as exc:
             self.close()
             raise self._error("cannot be opened", exc) from exc
 
@@ -63,7 +66,7 @@ class Database:
         sql = self._usable()
         try:
             return sql.execute(statement, tuple(arguments)).fetchall()
-        except (sqlite3.Error, OverflowError) as exc:
+        except (*_FAILURES, OverflowError) as exc:
             raise self._error("cannot be read", exc) from exc
 
     @contextmanager
@@ -77,12 +80,12 @@ class Database:
         sql = self._usable()
         try:
             sql.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as exc:
+        except _FAILURES as exc:
             raise self._error("cannot be written", exc) from exc
         try:
             yield sql
             sql.execute("COMMIT")
-        except sqlite3.Error as exc:
+        except _FAILURES as exc:
             self._failed = True
             self._undo(sql)
             raise self._error("was not written", exc) from exc
@@ -107,7 +110,7 @@ class Database:
         try:
             if sql.in_transaction:
                 sql.execute("ROLLBACK")
-        except sqlite3.Error:
+        except _FAILURES:
             self._failed = True
 
     def _error(self, what: str, exc: Exception) -> StoreError:
@@ -115,7 +118,9 @@ class Database:
         code = getattr(exc, "sqlite_errorcode", None)
         if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
             advice = "the disk is full: free some space, then open it again; nothing acknowledged is lost"
-        elif code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        elif isinstance(exc, UnicodeDecodeError) or (
+            code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        ):
             return DamagedStoreError(f"{self.path} {what} ({exc}): it is damaged; leave it as it is and restore a copy")
         elif code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             advice = "another process is writing it: try again"

@@ -17,7 +17,7 @@ from .errors import (
     StateError,
 )
 from .grid import Grid, GridVector
-from .packing import digit_width, pack, unpack
+from .packing import checksum_modulus, digit_width, pack, unpack
 from .suites import Suite, suite
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "QuorumError",
     "StateError",
     "Suite",
+    "checksum_modulus",
     "digit_width",
     "pack",
     "suite",

@@ -5,15 +5,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Float64Array", "Int64Array", "UInt64Array", "frozen"]
+__all__ = ["Float64Array", "Int64Array", "UInt8Array", "UInt64Array", "frozen"]
 
 Int64Array = NDArray[np.int64]
+UInt8Array = NDArray[np.uint8]
 UInt64Array = NDArray[np.uint64]
 Float64Array = NDArray[np.float64]
 
 
 def frozen(array: NDArray[Any], dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """A read-only copy of `array` with exactly this dtype and shape (`None` = any length along that axis).
+    """`array`, read-only, with exactly this dtype and shape (`None` = any length along that axis).
+
+    It is a copy, unless `array` is already read-only, contiguous and the owner of its memory: then it is given away.
 
     Raises:
         TypeError: the dtype differs (nothing is converted silently).
@@ -23,6 +26,8 @@ def frozen(array: NDArray[Any], dtype: Any, shape: tuple[int | None, ...]) -> ND
         raise TypeError(f"expected dtype {np.dtype(dtype)}, got {array.dtype}")
     if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
         raise ValueError(f"expected shape {shape}, got {array.shape}")
+    if array.flags.owndata and array.flags.c_contiguous and not array.flags.writeable:
+        return array
     copy = np.array(array, order="C", copy=True)
     copy.setflags(write=False)
     return copy

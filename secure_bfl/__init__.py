@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .auditor import Auditor, Finding, Verdict
     from .board import Board, Transcript
     from .client import Client
+    from .committee_change import announce_change, change_committee
     from .identity import Identity
     from .layout import PublicFolder
     from .local_training import Records
@@ -42,6 +43,8 @@ __all__ = [
     "Training",
     "Transcript",
     "Verdict",
+    "announce_change",
+    "change_committee",
     "publish_run",
     "run_round",
     "write_report",
@@ -51,6 +54,7 @@ _HOMES: Final = {
     "auditor": ("Auditor", "Finding", "Verdict"),
     "board": ("Board", "Transcript"),
     "client": ("Client",),
+    "committee_change": ("announce_change", "change_committee"),
     "identity": ("Identity",),
     "layout": ("PublicFolder",),
     "local_training": ("Records",),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger import (
+    BlobError,
     Certificate,
     DirectoryBlobs,
     LedgerError,
@@ -25,15 +26,18 @@ from ledger import (
 )
 from protocols.errors import ProtocolError
 
+from .answers import faults
 from .board import Transcript
-from .errors import EdgeError
+from .ceremony import CeremonyState
+from .disputes import disputes
+from .errors import EdgeError, UnopenableError
+from .judging import check_dry_run, withheld_by
 from .layout import PublicFolder
 from .messages import Kind
 from .model import GlobalModel
 from .replay import RoundState
 from .report import build, compare, encode, html, markdown
-from .results import check_dry_run, final_model, next_model, report_facts
-from .roster import member_name
+from .results import final_model, next_model, report_facts
 
 __all__ = ["Auditor", "Finding", "Verdict"]
 
@@ -188,20 +192,50 @@ class Auditor:
                 f"this is another federation: its genesis is {transcript.replay.context.hex()}, "
                 f"you pinned {self._pinned.hex()}"
             )
-        self._verdict.certificate = transcript.roster.policy.verify(published.note)
+        self._verdict.certificate = transcript.replay.committee.policy.verify(published.note)
         return transcript
 
     def _check_key(self, transcript: Transcript) -> None:
-        replay = transcript.replay
-        for name, complaint in sorted(replay.ceremony.complaints.items()):
-            dealer = member_name(transcript.roster.plan.sharing.dealer(complaint.piece))
-            self._error("key", f"{name} complains about piece {complaint.piece}, which {dealer} dealt")
-        if len({check.joint_key for check in replay.ceremony.checks.values()}) > 1:
+        founding, *changes = transcript.replay.ceremonies
+        if len({check.joint_key for check in founding.checks.values()}) > 1:
             self._error("key", "the members pinned different joint keys")
-        if replay.key_ready or replay.disputed_pieces:
-            check_dry_run(transcript)
+        if not (founding.ready or founding.disputed or founding.complaints or founding.opens):
+            late = withheld_by(transcript)
+            self._error("key", f"key generation is not complete{_owed(late)}")
+            return
+        check_dry_run(transcript, epoch=0)
+        self._check_deliveries(transcript, founding)
+        for state in changes:
+            with self._stage(f"committee of epoch {state.epoch}"):
+                self._check_change(transcript, state)
+
+    def _check_change(self, transcript: Transcript, state: CeremonyState) -> None:
+        where = f"committee of epoch {state.epoch}"
+        for addend in state.addends:
+            camps = list(state.camps(addend).values())
+            if len(camps) > 1:
+                sides = " against ".join(", ".join(camp) for camp in camps)
+                self._note(where, f"the holders of addend {addend} committed to different dealings: {sides}")
+        for addend, refused in sorted(state.refused.items()):
+            for dealer, name in refused.items():
+                self._note(where, f"{name} refused what {dealer} delivered for addend {addend}: one of them is wrong")
+        if state.ready:
+            check_dry_run(transcript, epoch=state.epoch)
+            self._check_deliveries(transcript, state)
+            former = state.former
+            dropped = transcript.replay.ceremony_of(former.epoch).drops if former else {}
+            kept = [name for name in former.members if name not in dropped] if former else []
+            if kept:
+                self._note(where, f"{', '.join(kept)} did not say that the former pieces are erased")
         else:
-            self._error("key", "key generation is not complete")
+            self._note(where, "the change was given up, or is not finished")
+
+    @staticmethod
+    def _check_deliveries(transcript: Transcript, state: CeremonyState) -> None:
+        """All that is public of what was dealt: the members read it again whenever they restart."""
+        deliveries = transcript.deliveries(state)
+        for addend in state.delivered:
+            deliveries.check_public(addend)
 
     def _check_rounds(self, transcript: Transcript, progress: Progress) -> GlobalModel:
         plan = transcript.roster.plan
@@ -211,20 +245,53 @@ class Auditor:
             if state.model != blob_digest(model.encode()):
                 self._error(where, "starts from another model than the one the rounds before it give")
             transcript.blobs.get(state.model, size=len(model.encode()))
-            if state.result is None:
+            if not state.finished:
                 self._error(where, "is not finished")
                 break
-            self._check_sum(transcript, state)
-            self._note_left_out(transcript, state)
-            model = next_model(transcript, state.number, model)
-            if state.result.model != blob_digest(model.encode()):
-                self._error(where, "the published model does not follow from the opened sum")
-            transcript.blobs.get(state.result.model, size=len(model.encode()))
+            if state.aggregate is not None:
+                self._check_sum(transcript, state)
+            if state.closed is not None:
+                self._note_left_out(transcript, state)
+            if state.result is None:
+                self._note_void(transcript, state, model)
+            else:
+                self._note_culprits(transcript, state)
+                model = next_model(transcript, state.number, model)
+                if state.result.model != blob_digest(model.encode()):
+                    self._error(where, "the published model does not follow from the opened sum")
+                transcript.blobs.get(state.result.model, size=len(model.encode()))
             self._verdict.rounds = state.number
             progress("rounds", state.number, plan.rounds)
         if self._verdict.rounds < plan.rounds:
             self._error("run", f"{self._verdict.rounds} of {plan.rounds} planned rounds are finished")
         return model
+
+    def _note_culprits(self, transcript: Transcript, state: RoundState) -> None:
+        """Who was proven wrong, contradicted, or silent on the way: the round went on without them."""
+        where, committee = f"round {state.number}", transcript.committee_of(state.number)
+        for reason in faults(transcript, state.number).values():
+            self._note(where, reason)
+        for attempt in state.attempts:
+            number = attempt.request.attempt
+            if attempt.unanswered:
+                self._note(where, f"{', '.join(attempt.unanswered)} did not answer attempt {number}")
+            for dispute in disputes(attempt, committee):
+                self._note(where, f"attempt {number}: {dispute}")
+
+    def _note_void(self, transcript: Transcript, state: RoundState, model: GlobalModel) -> None:
+        """A round without a model: the reason that the operator gave, and what the files say."""
+        where = f"round {state.number}"
+        if state.void is not None:
+            self._note(where, f"is void: {ascii(state.void.reason)[1:-1]}")
+        self._note_culprits(transcript, state)
+        if state.attempt is None:
+            return
+        try:
+            next_model(transcript, state.number, model)
+        except (BlobError, ProtocolError, UnopenableError) as exc:
+            self._note(where, f"gives no model: {exc}")
+        else:
+            self._note(where, "was made void by the operator although its sum opens")
 
     def _check_sum(self, transcript: Transcript, state: RoundState) -> None:
         where = f"round {state.number}"
@@ -241,7 +308,7 @@ class Auditor:
             if name in state.cohort:
                 continue
             try:
-                transcript.ciphertext(commit.ciphertext)
+                transcript.ciphertext(commit.opened)
             except (LedgerError, ProtocolError):
                 continue
             self._note(
@@ -250,12 +317,12 @@ class Auditor:
 
     def _note_unnamed_blobs(self, transcript: Transcript) -> None:
         """A blob that no entry names does no harm: whoever lost a race may have left it."""
-        ceremony, named = transcript.replay.ceremony, set[bytes]()
-        named |= set(ceremony.parts().values())
-        named |= {digest for same in ceremony.answered().values() for digest in same}
+        named = set[bytes]()
+        for ceremony in transcript.replay.ceremonies:
+            named |= transcript.deliveries(ceremony).named()
         for state in transcript.replay.rounds:
-            named |= {state.model} | {commit.ciphertext for _, commit in state.commits.values()}
-            named |= {answer.answer for answer in state.answers.values()}
+            named |= {state.model} | {commit.opened for _, commit in state.commits.values()}
+            named |= {answer.answer for attempt in state.attempts for answer in attempt.answers.values()}
             named |= {body.ciphertext for body in (state.aggregate,) if body} | {b.model for b in (state.result,) if b}
         for digest in DirectoryBlobs(self._folder.blobs).digests():
             if digest not in named:
@@ -297,6 +364,10 @@ class Auditor:
         for path, render in ((self._folder.report_markdown, markdown), (self._folder.report_html, html)):
             if read_bounded(path, limit=_REPORT_LIMIT) != render(theirs).encode():
                 self._error(path.name, f"is not what {name} says")
+
+
+def _owed(late: tuple[str, ...]) -> str:
+    return f": {', '.join(late)} withholds what it committed to" if late else ""
 
 
 def _shown(name: str) -> str:

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from ledger import Blobs, Certificate, CosigningWitness, Log, SigningKey, certify, sign_entry
-from protocols.tckks import Ceremony, EncryptedVector, JointKey, aggregate, join
-from protocols.tckks.wire import encoded_size
+from protocols.tckks import Adder, Ceremony, EncryptedVector, JointKey, join
 
+from .ceremony import CeremonyState
+from .deliveries import Deliveries
 from .errors import StateError
 from .messages import Body
 from .replay import Replay, RoundState
-from .roster import Roster
+from .roster import Committee, Roster
 
 __all__ = ["Board", "Transcript"]
 
@@ -49,36 +50,48 @@ class Transcript:
             raise StateError(f"round {number} was not opened yet")
         return self.replay.rounds[number - 1]
 
+    def committee_of(self, number: int) -> Committee:
+        """The committee that serves a round. StateError if the round was not opened yet."""
+        return self.replay.committees[self.round(number).epoch]
+
     @property
     def ceremony(self) -> Ceremony:
-        """The key generation of this federation."""
-        plan = self.roster.plan
-        return Ceremony(plan.suite, plan.sharing, self.replay.context)
+        """The generation of this federation's key."""
+        return self.deliveries(self.replay.ceremonies[0]).ceremony
 
-    def public_part(self, piece: int) -> bytes:
-        """A dealer's public part, as committed. BlobError if it is missing or not what was committed."""
-        suite = self.roster.plan.suite
-        size = encoded_size(1, suite.ring_degree, suite.key_primes)
-        return self.blobs.get(self.replay.ceremony.parts()[piece], size=size)
+    def deliveries(self, state: CeremonyState | None = None) -> Deliveries:
+        """The public side of a ceremony, by default the newest.
+
+        Raises:
+            StateError: a committee change before a key was pinned.
+        """
+        state = self.replay.ceremony if state is None else state
+        digest = b"" if state.founding else self.replay.joint_key_digest
+        if digest is None:
+            raise StateError("not every member has pinned the joint key")
+        return Deliveries(state, self.roster.plan.suite, self.blobs, key_digest=digest)
+
+    def public_part(self, addend: int) -> bytes:
+        """An addend's public part, as committed. BlobError if it is missing or not what was committed."""
+        return self.deliveries(self.replay.ceremonies[0]).public_part(addend)
 
     @cached_property
     def _joined(self) -> JointKey:
-        pieces = range(self.roster.plan.sharing.pieces)
-        return join(self.ceremony, {piece: self.public_part(piece) for piece in pieces})
+        return join(self.ceremony, {addend: self.public_part(addend) for addend in self.replay.ceremonies[0].addends})
 
     @property
     def joint_key(self) -> JointKey:
-        """The joint public key, summed from the committed parts.
+        """The joint public key, summed from the committed parts. The same in every epoch.
 
         Raises:
-            StateError: the members pinned another key, or not all have committed.
+            StateError: the members pinned another key, or not all dealers have committed.
             KeyGenerationError: a part is malformed.
         """
-        pieces = range(self.roster.plan.sharing.pieces)
-        if set(self.replay.ceremony.parts()) != set(pieces):
+        founding = self.replay.ceremonies[0]
+        if founding.absent():
             raise StateError("not every dealer has committed")
-        checks, ours = self.replay.ceremony.checks, self._joined.digest
-        others = tuple(sorted(name for name, check in checks.items() if check.joint_key != ours))
+        ours = self._joined.digest
+        others = tuple(sorted(name for name, check in founding.checks.items() if check.joint_key != ours))
         if others:
             raise StateError(
                 f"{', '.join(others)} pinned another joint key than the one the public parts give", culprits=others
@@ -92,13 +105,26 @@ class Transcript:
             BlobError: missing, or not the committed bytes.
             DecodeError: not the encoding of such a vector.
         """
+        return EncryptedVector.decode(self.encoded(digest), self.joint_key, blocks=self.roster.plan.blocks)
+
+    def encoded(self, digest: bytes) -> bytes:
+        """The bytes of a committed vector, of the right length and not looked into. BlobError as for `ciphertext`."""
         plan = self.roster.plan
-        data = self.blobs.get(digest, size=EncryptedVector.encoded_size(plan.suite, plan.blocks))
-        return EncryptedVector.decode(data, self.joint_key, blocks=plan.blocks)
+        return self.blobs.get(digest, size=EncryptedVector.encoded_size(plan.suite, plan.blocks))
 
     def sum_of(self, digests: tuple[bytes, ...]) -> EncryptedVector:
-        """The sum of committed vectors. Run by: everybody who wants to know it."""
-        return aggregate(self.ciphertext(digest) for digest in digests)
+        """The sum of committed vectors. Run by: everybody who wants to know it.
+
+        Raises:
+            BlobError: a vector is missing, or not the committed bytes.
+            DecodeError: one is not the encoding of such a vector; its client is named.
+            ValueError: there is nothing to add.
+        """
+        senders = {c.opened: name for state in self.replay.rounds for name, (_, c) in state.commits.items()}
+        adder = Adder(self.joint_key, self.roster.plan.blocks)
+        for digest in digests:
+            adder.add(self.encoded(digest), sender=senders.get(digest, "nobody"))
+        return adder.total()
 
 
 class Board(Transcript):
@@ -125,4 +151,4 @@ class Board(Transcript):
 
     def certify(self, witnesses: Mapping[str, CosigningWitness | None], *, now: int) -> Certificate:
         """Have the committee cosign the current checkpoint. QuorumError names who is missing."""
-        return certify(self.log, witnesses, self.roster.policy, now=now)
+        return certify(self.log, witnesses, self.replay.committee.policy, now=now)

@@ -23,6 +23,8 @@ examples:
   secure-bfl verify out --genesis 4f2a...      and make sure that it is the federation you mean
   secure-bfl report out                        write the privacy budget report again, from the ledger
   secure-bfl info                              versions, and what computes on this machine
+  secure-bfl vectors --verify                  the test vectors, computed again by code that shares nothing with this
+  secure-bfl bench crypto                      what the encrypted sum of a million values costs on this machine
 """
 
 
@@ -54,7 +56,44 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     info.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    _add_bench(commands)
+    _add_vectors(commands)
     return parser
+
+
+def _add_bench(commands: Any) -> None:
+    bench = commands.add_parser("bench", help="measure what the protocol costs on this machine")
+    subjects = bench.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
+    crypto = subjects.add_parser(
+        "crypto",
+        help="the encrypted sum of long vectors",
+        description=(
+            "Time encryption, sum and threshold decryption of 16-bit values beside TenSEAL, and Flower's SecAgg+ if "
+            "the variables BASELINES (a folder of drivers) and FLOWER_PYTHON say where it is. CPU time, medians; "
+            "every opened sum is compared with the sum in the clear. News go to standard error."
+        ),
+    )
+    crypto.add_argument("--values", type=int, default=1_000_000, help="length of the vector (default: 1000000)")
+    crypto.add_argument("--clients", type=int, default=10, help="clients, at least 2 (default: 10)")
+    crypto.add_argument("--degree", type=int, default=16384, help="ring degree: 8192, 16384 or 32768 (default: 16384)")
+    crypto.add_argument("--runs", type=int, default=7, help="runs of which medians are taken, at least 3 (default: 7)")
+    crypto.add_argument("--quick", action="store_true", help="3 runs, and no other process: TenSEAL is the only peer")
+    crypto.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
+def _add_vectors(commands: Any) -> None:
+    vectors = commands.add_parser(
+        "vectors",
+        help="the test vectors for other implementers: list, copy, verify",
+        description=(
+            "List the files of test vectors, each with what it covers. --out copies them; --verify computes every "
+            "value again with Python integers and the standard library alone, in a Python that sees no installed "
+            "package, which takes under a minute. The format is docs/spec/vectors.md."
+        ),
+    )
+    vectors.add_argument("--out", type=Path, metavar="DIR", help="copy the files into this folder")
+    vectors.add_argument("--verify", action="store_true", help="compute everything again; exit 1 if anything differs")
+    vectors.add_argument("--json", action="store_true", help="one JSON object on standard output, no progress")
 
 
 def _add_demo(commands: Any) -> None:
@@ -71,7 +110,7 @@ def _add_demo(commands: Any) -> None:
     demo.add_argument("--out", type=Path, required=True, help="output folder: new, empty, or a run to go on with")
     demo.add_argument("--dataset", default="digits", help="digits, breast-cancer or fashion-mnist (default: digits)")
     demo.add_argument("--clients", type=int, default=10, help="data holders, at least 2 (default: 10)")
-    demo.add_argument("--members", type=int, default=5, help="committee members, 2 to 8 (default: 5)")
+    demo.add_argument("--members", type=int, default=5, help="committee members, 2 to 32 (default: 5)")
     demo.add_argument("--threshold", type=int, default=3, help="members that decrypt together, at least 2 (default: 3)")
     demo.add_argument("--rounds", type=int, help="rounds of training (default: tuned for the data set)")
     demo.add_argument("--epsilon", type=float, default=8.0, help="each record's privacy budget, whole run (default: 8)")
@@ -114,7 +153,14 @@ def _digest(text: str) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. Run by: people and scripts."""
     options = _parser().parse_args(arguments)
-    commands = {"demo": _demo, "verify": _verify, "report": _report, "info": _info}
+    commands = {
+        "demo": _demo,
+        "verify": _verify,
+        "report": _report,
+        "info": _info,
+        "bench": _bench,
+        "vectors": _vectors,
+    }
     try:
         return commands[options.command](options)
     except KeyboardInterrupt:
@@ -220,4 +266,38 @@ def _info(options: argparse.Namespace) -> int:
 
     environment = Environment.here()
     print(json.dumps(environment.to_json()) if options.json else "\n".join(environment.lines()))
+    return int(ExitCode.OK)
+
+
+def _vectors(options: argparse.Namespace) -> int:
+    from .vectors import copy_vectors, vector_files, verify_vectors
+
+    files = vector_files()
+    copied = () if options.out is None else copy_vectors(options.out)
+    lines: list[str] = []
+    verified = verify_vectors(lines.append if options.json else print) if options.verify else None
+    if options.json:
+        listed = [{"name": f.name, "spec": f.spec, "covers": f.covers, "failures": f.failures} for f in files]
+        print(json.dumps({"files": listed, "copied": [str(p) for p in copied], "verified": verified, "lines": lines}))
+    elif copied:
+        print(f"{len(copied)} files copied to {options.out}")
+    elif verified is None:
+        for file in files:
+            print(f"{file.name:<24} {file.spec}: {file.covers} [{file.failures} failing operations]")
+    return int(ExitCode.FINDINGS if verified is False else ExitCode.OK)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from .bench import CryptoSetting, bench_crypto
+    from .bench.parties import HEAD_ROOM
+
+    setting = CryptoSetting(
+        values=options.values,
+        clients=options.clients,
+        degree=options.degree,
+        runs=3 if options.quick else options.runs,
+        head_room=max(HEAD_ROOM, options.clients),
+    )
+    figures = bench_crypto(setting, say=lambda line: print(line, file=sys.stderr), peers=not options.quick)
+    print(json.dumps(figures.to_json()) if options.json else "\n".join(figures.lines()))
     return int(ExitCode.OK)

@@ -17,7 +17,7 @@ from .errors import ChainError, StateError
 from .identity import Identity
 from .journal import Journal
 from .local_training import Records, train_round
-from .messages import BudgetSpend, UpdateCommit
+from .messages import DENSE, BudgetSpend, UpdateCommit
 from .model import GlobalModel
 from .odometer import Odometer, Reservation
 
@@ -79,7 +79,7 @@ class Client:
         if self.name in round_state.commits:
             self._send(board, number)
             return True
-        if round_state.closed is not None:
+        if round_state.closed is not None or round_state.finished:
             return False
         if blob_digest(model.encode()) != round_state.model:
             raise StateError(f"{self.name}: the model at hand is not the one round {number} starts from")
@@ -87,14 +87,14 @@ class Client:
         ciphertext = self._claimed(board, number)
         if ciphertext is None:
             ciphertext = self._train_and_encrypt(board, number, model)
-        commit = UpdateCommit(number, blob_digest(ciphertext))
+        commit = UpdateCommit(number, DENSE, blob_digest(ciphertext), b"")
         board.append(commit, self.name, self.identity.signing)
         board.blobs.put(ciphertext)
         return True
 
     def _send(self, board: Board, number: int) -> None:
         """Send a committed ciphertext that a crash kept from the blob store."""
-        digest = board.round(number).commits[self.name][1].ciphertext
+        digest = board.round(number).commits[self.name][1].opened
         if not board.blobs.has(digest):
             ciphertext = self._claimed(board, number)
             if ciphertext is not None:

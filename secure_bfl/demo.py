@@ -16,14 +16,14 @@ from protocols.tckks import EncryptedVector
 from .board import Board
 from .client import Client
 from .datasets import Dataset, load
-from .errors import StateError
-from .member import Member
+from .member import KEY_STEPS, Member
 from .model import GlobalModel
+from .opening import open_sum
 from .operator import Operator
 from .plan import FederationPlan
 from .progress import Progress
 from .publication import publish_run
-from .results import check_dry_run, final_model, next_model
+from .results import final_model
 from .workspace import Workspace
 
 __all__ = ["DemoResult", "Faults", "run_demo"]
@@ -160,18 +160,16 @@ class _Run:
 
     def _is_finished(self, number: int) -> bool:
         rounds = self.board.replay.rounds
-        return len(rounds) >= number and rounds[number - 1].result is not None
+        return len(rounds) >= number and rounds[number - 1].finished
 
     def _finished_model(self, number: int) -> GlobalModel:
-        plan, result = self._workspace.plan, self.board.round(number).result
-        if result is None:
-            raise StateError(f"round {number} is not finished")
-        data = self.board.blobs.get(result.model, size=len(GlobalModel.zero(plan.features, plan.classes).encode()))
+        plan, state = self._workspace.plan, self.board.round(number)
+        data = self.board.blobs.get(state.following, size=len(GlobalModel.zero(plan.features, plan.classes).encode()))
         return GlobalModel.decode(data, plan.features, plan.classes)
 
     def _certificate(self) -> Certificate:
         """The committee's certificate of all entries, asked for if the newest are not covered yet."""
-        log, policy = self.board.log, self.board.roster.policy
+        log, policy = self.board.log, self.board.replay.committee.policy
         note = log.certified()
         certificate = None if note is None else policy.verify(note)
         if certificate is None or certificate.checkpoint.size != log.size:
@@ -180,13 +178,11 @@ class _Run:
 
     def _generate_key(self) -> None:
         """All members take part; one that is away from the first round on was here before."""
-        steps = (Member.commit, Member.reveal, Member.check, Member.answer_test)
         if not self.board.replay.rounds:
-            for done, step in enumerate(steps, start=1):
+            for done, step in enumerate(KEY_STEPS, start=1):
                 for member in self.members:
                     step(member, self.board)
-                self._progress("generate key", done, len(steps))
-            check_dry_run(self.board)
+                self._progress("generate key", done, len(KEY_STEPS))
 
     def _witnesses(self) -> dict[str, CosigningWitness | None]:
         here: dict[str, CosigningWitness | None] = {member.name: None for member in self.members}
@@ -208,12 +204,16 @@ class _Run:
         self.operator.add_up(board, number)
         for member in self._present:
             member.vote(board, number)
-        self.operator.request(board, number, self._witnesses(), now=self._now())
-        for member in self._present:
-            member.answer(board, number)
-        following = next_model(board, number, model)
-        self.operator.publish_model(board, number, following, accuracy_ppm=self._accuracy_ppm(number, following))
-        return following
+        return open_sum(
+            board,
+            number,
+            model,
+            operator=self.operator,
+            members=self._present,
+            witnesses=self._witnesses(),
+            now=self._now(),
+            accuracy_ppm=lambda following: self._accuracy_ppm(number, following),
+        )
 
     def _accuracy_ppm(self, number: int, following: GlobalModel) -> int:
         """The operator's word on the model to use, once: on public held-out records, with the last round."""

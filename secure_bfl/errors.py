@@ -8,6 +8,7 @@ __all__ = [
     "OutputError",
     "RefusedError",
     "StateError",
+    "UnopenableError",
     "UnverifiedError",
 ]
 
@@ -34,6 +35,13 @@ class RefusedError(EdgeError):
 
 class StateError(EdgeError):
     """Something single-use was used twice, or a step came out of order."""
+
+
+class UnopenableError(EdgeError):
+    """A sum does not open although every answer is confirmed: a ciphertext in it was not honestly made.
+
+    `culprits` are the clients among whom it is; no member is to blame.
+    """
 
 
 class OutputError(EdgeError):

@@ -39,7 +39,7 @@ class ExitCode(IntEnum):
 
 _MEANING: Final = {
     ExitCode.OK: "fine",
-    ExitCode.FINDINGS: "the run does not verify; what is wrong is listed",
+    ExitCode.FINDINGS: "the run, or a file of test vectors, does not verify; what is wrong is listed",
     ExitCode.USAGE: "an option or the plan it asks for is impossible",
     ExitCode.BUDGET: "the privacy budget would be exceeded",
     ExitCode.ACCOUNTANTS: "the privacy accountants disagree",

@@ -13,6 +13,7 @@ from .sealing import SealingKey
 __all__ = ["Identity", "Secrets"]
 
 _SEED: Final = 32
+_RETIRED: Final = "retired"
 _NAMES: Final = {
     Role.OPERATOR: ("signing", "note"),
     Role.MEMBER: ("signing", "note", "sealing"),
@@ -35,6 +36,11 @@ class Secrets:
         if self._secrets.setdefault(name, bytes(secret)) != secret:
             raise KeystoreError(f"{name!r} is already kept with another value")
 
+    def discard(self, *names: str) -> None:
+        """Forget secrets; those that are not there are forgotten already."""
+        for name in names:
+            self._secrets.pop(name, None)
+
     def __repr__(self) -> str:
         return "Secrets(<secret>)"
 
@@ -43,7 +49,7 @@ class Secrets:
 
 
 class Identity:
-    """One party's name, role and keys."""
+    """One party's name, role and keys. A member that retired has no sealing key any more."""
 
     __slots__ = ("_note", "_sealing", "name", "role", "secrets", "signing")
 
@@ -51,7 +57,8 @@ class Identity:
         self.name, self.role, self.secrets = name, role, secrets
         self.signing = SigningKey.from_seed(self._seed("signing"))
         self._note = SigningKey.from_seed(self._seed("note")) if "note" in _NAMES[role] else None
-        self._sealing = SealingKey.from_seed(self._seed("sealing")) if "sealing" in _NAMES[role] else None
+        sealed_to = "sealing" in _NAMES[role] and not self.retired
+        self._sealing = SealingKey.from_seed(self._seed("sealing")) if sealed_to else None
 
     @staticmethod
     def fresh_secrets(role: Role) -> dict[str, bytes]:
@@ -86,11 +93,31 @@ class Identity:
             raise KeystoreError(f"{self.name} has no sealing key")
         return self._sealing
 
+    def sealing_seed(self) -> bytes:
+        """The seed of the sealing key, for a complaint that opens it.
+
+        Raises:
+            KeystoreError: there is none.
+        """
+        return self._seed("sealing")
+
+    @property
+    def retired(self) -> bool:
+        """Whether this member's part of the key was erased."""
+        return self.secrets.get(_RETIRED) is not None
+
+    def retire(self, *names: str) -> None:
+        """Erase, durably, the sealing key and the secrets of these names. The sealing key's public side stays."""
+        if not self.retired:
+            self.secrets.put(_RETIRED, self.sealing.public)
+        self.secrets.discard("sealing", *names)
+        self._sealing = None
+
     @property
     def party(self) -> Party:
         """The public side, for the genesis entry."""
         note = b"" if self._note is None else self._note.public
-        seal = b"" if self._sealing is None else self._sealing.public
+        seal = (self.secrets.get(_RETIRED) or b"") if self._sealing is None else self._sealing.public
         return Party(self.name, self.role, self.signing.public, note, seal)
 
     def __repr__(self) -> str:

@@ -6,8 +6,9 @@ never give a second one.
 """
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from ledger import DamagedStoreError
 from ledger.sqlite import Database
 
 from .errors import StateError
@@ -71,19 +72,28 @@ class SqliteJournal:
         """See `Journal`."""
         with self._database.transaction() as sql:
             sql.execute("INSERT INTO claims VALUES (?, ?) ON CONFLICT DO NOTHING", (name, value))
-            kept = sql.execute("SELECT value FROM claims WHERE name = ?", (name,)).fetchone()[0]
+            kept = self._only(sql.execute("SELECT value FROM claims WHERE name = ?", (name,)).fetchall(), name)
             if kept != value:
                 raise _conflict(name)
 
     def get(self, name: str) -> bytes | None:
         """See `Journal`."""
         rows = self._database.query("SELECT value FROM claims WHERE name = ?", (name,))
-        return bytes(rows[0][0]) if rows else None
+        return self._only(rows, name) if rows else None
 
     def count(self, prefix: str) -> int:
         """See `Journal`."""
         rows = self._database.query("SELECT count(*) FROM claims WHERE substr(name, 1, ?) = ?", (len(prefix), prefix))
         return int(rows[0][0])
+
+    def _only(self, rows: list[Any], name: str) -> bytes:
+        """The value in the one row that a claim has."""
+        match rows:
+            case [(bytes(value),)]:
+                return value
+        raise DamagedStoreError(
+            f"{self._database.path}: the claim of {name} is damaged; leave the file as it is and restore a copy"
+        )
 
     def close(self) -> None:
         """Close the file."""

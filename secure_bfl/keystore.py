@@ -91,6 +91,17 @@ class Keystore:
             write_durably(self._path, self._encrypt(secrets), mode=0o600)
             self._secrets = secrets
 
+    def discard(self, *names: str) -> None:
+        """Forget secrets durably: the file is replaced by one without them. Copies made before still hold them.
+
+        Raises:
+            StoreError: it could not be written, and nothing is forgotten.
+        """
+        secrets = {name: secret for name, secret in self._secrets.items() if name not in names}
+        if len(secrets) < len(self._secrets):
+            write_durably(self._path, self._encrypt(secrets), mode=0o600)
+            self._secrets = secrets
+
     def _encrypt(self, secrets: dict[str, bytes]) -> bytes:
         plain = cbor.encode([[name, secret] for name, secret in sorted(secrets.items())])
         if len(plain) > _MAX_BYTES:

@@ -5,48 +5,40 @@ cohort's ciphertext in two aggregates, never more often than the key's plan allo
 answer leaves.
 """
 
-import hashlib
-import os
-from collections.abc import Container
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from ledger import CosigningWitness, blob_digest
 from ledger import DecodeError as LedgerDecodeError
-from protocols.errors import DecodeError, KeyGenerationError
+from protocols.errors import DecodeError
 from protocols.tckks import (
     EncryptedVector,
-    MemberKey,
-    PieceKey,
-    PieceSeed,
+    Opening,
+    OpeningProfile,
     Purpose,
-    answer_test,
-    check_piece,
-    commitment,
-    deal,
-    derive_piece,
+    ShamirSharing,
+    challenge_weights,
+    fingerprint,
     partial_decrypt,
+    piece_answer,
     test_ciphertext,
+    trials,
 )
-from protocols.tckks.keygen import SEED_BYTES
 
 from .board import Board
+from .disputes import challenge, has_checks
 from .errors import RefusedError, StateError
 from .identity import Identity
 from .journal import Journal
+from .key_member import KeyHolder
 from .messages import (
     AggregateVote,
-    Complaint,
-    KeyAnswer,
-    KeyCheck,
-    KeyCommit,
-    KeyReveal,
     PartialAnswer,
-    PieceDigest,
-    SealedSeed,
+    PieceCheck,
 )
-from .roster import member_name, member_number
-from .sealing import seal
+from .roster import member_number
 
-__all__ = ["Member"]
+__all__ = ["KEY_STEPS", "Member"]
 
 
 class Member:
@@ -55,187 +47,175 @@ class Member:
     def __init__(self, identity: Identity, *, journal: Journal, witness: CosigningWitness) -> None:
         self.identity, self._journal, self.witness = identity, journal, witness
         self.number = member_number(identity.name)
-        self._key: MemberKey | None = None
+        self._holder = KeyHolder(identity, journal)
+        self._summed: tuple[tuple[bytes, ...], EncryptedVector] | None = None
 
     @property
     def name(self) -> str:
         """The member's name."""
         return self.identity.name
 
-    # Key generation. Every step does nothing if the ledger shows it done.
+    # The key. Every step does nothing if the ledger shows it done: see `KeyHolder`.
 
-    def _claim_commitments(self, board: Board) -> None:
-        """Remember, durably, the one set of commitments this member goes on from.
-
-        Whoever could show it other commitments after it has revealed could choose its own part of the key last.
-        """
-        commits = sorted(board.replay.ceremony.parts().items())
-        digest = hashlib.sha256(b"".join(piece.to_bytes(2, "big") + part for piece, part in commits)).digest()
-        self._journal.claim(f"commitments/{board.replay.context.hex()}", digest)
-
-    def _dealt(self, board: Board) -> tuple[PieceSeed, ...]:
-        """The seeds this member deals; drawn once, kept before anything about them is published."""
-        name = f"deal/{board.replay.context.hex()}"
-        rand = self.identity.secrets.get(name)
-        if rand is None:
-            if self.name in board.replay.ceremony.commits:
-                raise StateError(f"{self.name}: its keystore lacks the seeds it dealt; bring back the newest copy")
-            rand = os.urandom(SEED_BYTES)
-            self.identity.secrets.put(name, rand)
-        return deal(board.ceremony, self.number, rand=rand)
+    def approve(self, board: Board, change: bytes) -> None:
+        """Agree to deal in the committee change of this position."""
+        self._holder.approve(board, change)
 
     def commit(self, board: Board) -> None:
-        """Step 1: commit to the public parts of the pieces this member deals."""
-        if self.name in board.replay.ceremony.commits:
-            return
-        parts = tuple(
-            PieceDigest(seed.piece, commitment(derive_piece(board.ceremony, seed)[1])) for seed in self._dealt(board)
-        )
-        board.append(KeyCommit(parts), self.name, self.identity.signing)
+        """Commit to what this member deals."""
+        self._holder.commit(board)
 
     def reveal(self, board: Board) -> None:
-        """Step 2: publish the parts and send every other holder its seeds, sealed.
-
-        Raises:
-            StateError: not every member has committed, or the commitments are not those it saw before; nothing was
-                shown, so nobody can choose a part after it.
-        """
-        if self.name in board.replay.ceremony.reveals:
-            return
-        self._wait_for_all("committed", board, board.replay.ceremony.commits)
-        self._claim_commitments(board)
-        ceremony, sharing = board.ceremony, board.roster.plan.sharing
-        sealed = []
-        for seed in self._dealt(board):
-            board.blobs.put(derive_piece(ceremony, seed)[1])
-            for holder in sharing.holders(seed.piece):
-                if holder != self.number:
-                    public = board.roster.parties[member_name(holder)].sealing_key
-                    info = _seal_info(board, seed.piece, self.number, holder)
-                    sealed.append(SealedSeed(seed.piece, holder, seal(seed.reveal(), public, info=info)))
-        board.append(KeyReveal(tuple(sealed)), self.name, self.identity.signing)
+        """Publish the public parts, and what every holder gets, sealed."""
+        self._holder.reveal(board)
 
     def check(self, board: Board) -> None:
-        """Steps 3 and 4: check every piece this member holds, and pin the joint key.
-
-        Raises:
-            StateError: not every member has revealed.
-            KeyGenerationError: a piece is wrong; the complaint that opens it is on the ledger, the dealer is named.
-        """
-        if self.name in board.replay.ceremony.checks:
-            return
-        self._wait_for_all("revealed", board, board.replay.ceremony.reveals)
-        self._claim_commitments(board)
-        self._hold_pieces(board)
-        board.append(KeyCheck(board.joint_key.digest), self.name, self.identity.signing)
-
-    def _wait_for_all(self, what: str, board: Board, done: Container[str]) -> None:
-        absent = tuple(name for name in board.roster.members if name not in done)
-        if absent:
-            raise StateError(f"{self.name} cannot go on before {', '.join(absent)} {what}", culprits=absent)
+        """Check everything this member was dealt, and pin the joint key."""
+        self._holder.check(board)
 
     def answer_test(self, board: Board) -> None:
-        """Step 5: answer the dry run, once for every piece held."""
-        if self.name in board.replay.ceremony.answers:
-            return
-        plan, key = board.roster.plan, self._member_key(board)
-        test = test_ciphertext(board.joint_key, plan.noise_budget, plan.layout)
-        answers = [
-            PieceDigest(piece, board.blobs.put(answer_test(key.piece(piece), test)))
-            for piece in plan.sharing.held_by(self.number)
-        ]
-        board.append(KeyAnswer(tuple(answers)), self.name, self.identity.signing)
+        """Answer the dry run."""
+        self._holder.answer_test(board)
 
-    def _hold_pieces(self, board: Board) -> dict[int, PieceKey]:
-        sharing = board.roster.plan.sharing
-        mine = {seed.piece: seed for seed in self._dealt(board)}
-        return {
-            piece: self._checked(board, mine[piece] if piece in mine else self._received(board, piece))
-            for piece in sharing.held_by(self.number)
-        }
+    def accept(self, board: Board) -> None:
+        """Open the dry run's tests, and accept the key for good."""
+        self._holder.accept(board)
 
-    def _received(self, board: Board, piece: int) -> PieceSeed:
-        dealer = board.roster.plan.sharing.dealer(piece)
-        reveal = board.replay.ceremony.reveals[member_name(dealer)]
-        sealed = next(s.sealed for s in reveal.seeds if (s.piece, s.holder) == (piece, self.number))
-        info = _seal_info(board, piece, dealer, self.number)
-        seed = self.identity.sealing.open(sealed, info=info, sender=member_name(dealer))
-        if len(seed) != SEED_BYTES:
-            raise KeyGenerationError(f"piece {piece}: the seed has {len(seed)} bytes", culprits=(member_name(dealer),))
-        return PieceSeed(piece, seed)
+    def open_seeds(self, board: Board) -> None:
+        """After a founding whose dry run fails: show the seeds this member dealt, so that the culprit is found."""
+        self._holder.open_seeds(board)
 
-    def _checked(self, board: Board, seed: PieceSeed) -> PieceKey:
-        try:
-            return check_piece(board.ceremony, seed, board.public_part(seed.piece))
-        except KeyGenerationError:
-            if self.name not in board.replay.ceremony.complaints:
-                board.append(Complaint(seed.piece, seed.reveal()), self.name, self.identity.signing)
-            raise
-
-    def _member_key(self, board: Board) -> MemberKey:
-        if self._key is None:
-            self._key = MemberKey(self.number, board.joint_key, self._hold_pieces(board))
-        return self._key
+    def drop(self, board: Board) -> None:
+        """Erase what this member held, once another committee is in office."""
+        self._holder.drop(board)
 
     # Rounds.
 
     def vote(self, board: Board, number: int) -> None:
         """Sum the cohort's ciphertexts and vote the digest of the sum."""
-        round_state = board.round(number)
-        if round_state.aggregate is None or round_state.request is not None or self.name in round_state.votes:
+        state = board.round(number)
+        if self.name not in board.committee_of(number).parties or state.finished:
             return
-        digest = blob_digest(board.sum_of(round_state.ciphertexts()).encode())
+        if state.aggregate is None or state.attempt is not None or self.name in state.votes:
+            return
+        digest = blob_digest(self._sum(board, number).encode())
         board.append(AggregateVote(number, digest), self.name, self.identity.signing)
 
     def answer(self, board: Board, number: int) -> None:
         """Answer the round's decryption request, once, after checking everything it rests on.
 
+        Another request for the same sum is answered with the same bytes for each piece, whoever is asked with it; under
+        Shamir's sharing it is refused.
+
         Raises:
             RefusedError: the request breaks a rule; the message says which.
-            StateError: something it would open was opened before in another aggregate.
+            StateError: something it would open was opened before in another aggregate, or in another active set.
         """
-        round_state = board.round(number)
-        request = round_state.request
-        if request is None or self.number not in request.active or self.name in round_state.answers:
+        attempt = board.round(number).attempt
+        if attempt is None or self.name not in attempt.asked or self.name in attempt.answers:
             return
+        request = attempt.request
         total = self._recomputed(board, number)
-        self._claim(board, number, request.ciphertext)
-        share = partial_decrypt(self._member_key(board), total, request.active, purpose=Purpose(request.purpose))
+        self._claim(board, number, total)
+        share = partial_decrypt(self._holder.member_key(board), total, request.active, purpose=Purpose(request.purpose))
         digest = board.blobs.put(share.encode())
-        board.append(PartialAnswer(number, digest), self.name, self.identity.signing)
+        board.append(PartialAnswer(number, request.attempt, digest), self.name, self.identity.signing)
+
+    def check_pieces(self, board: Board, number: int) -> None:
+        """Publish fingerprints of the answer of every piece held, once all that were asked have answered.
+
+        Done by every member that is there, asked or not: it computes the answers itself, under the same rules as if it
+        gave them. Nothing is done where each piece has one holder.
+
+        Raises:
+            RefusedError, StateError: as for `answer`.
+        """
+        state, committee = board.round(number), board.committee_of(number)
+        attempt = state.attempt
+        if attempt is None or state.finished or attempt.unanswered or self.name in attempt.checks:
+            return
+        if self.name not in committee.parties or not has_checks(committee.sharing):
+            return
+        plan, key = board.roster.plan, self._holder.member_key(board)
+        total = self._recomputed(board, number)
+        self._claim(board, number, total)
+        opening = Opening.of(key, Purpose.UPDATE, attempt.request.active, OpeningProfile.exact(plan.suite))
+        context = board.replay.context
+        weights = challenge_weights(challenge(context, number, attempt), plan.blocks, plan.suite.ring_degree)
+        prints = tuple(
+            fingerprint(plan.suite, piece_answer(key.piece(piece), total, opening), weights)
+            for piece in committee.sharing.held_by(self.number)
+        )
+        body = PieceCheck(number, attempt.request.attempt, prints)
+        board.append(body, self.name, self.identity.signing)
+
+    def _sum(self, board: Board, number: int) -> EncryptedVector:
+        """The sum of the cohort's ciphertexts, computed here; kept until another one is needed."""
+        digests = board.round(number).ciphertexts()
+        if self._summed is None or self._summed[0] != digests:
+            self._summed = (digests, board.sum_of(digests))
+        return self._summed[1]
 
     def _recomputed(self, board: Board, number: int) -> EncryptedVector:
-        """The aggregate, summed here and now from the cohort that a certified checkpoint covers."""
-        round_state, plan = board.round(number), board.roster.plan
-        request = round_state.request
+        """The aggregate, summed by this member from the cohort that a certified checkpoint covers."""
+        state, plan = board.round(number), board.roster.plan
+        request = state.request
         if request is None:
             raise StateError(f"{self.name}: there is no request in round {number}")
-        if len(round_state.cohort) < plan.minimum_clients:
+        if state.void is not None:
+            raise RefusedError(f"{self.name} refuses: round {number} is void", culprits=("operator",))
+        if len(state.cohort) < plan.minimum_clients:
             raise RefusedError(
-                f"{self.name} refuses: {len(round_state.cohort)} updates are fewer than the minimum "
+                f"{self.name} refuses: {len(state.cohort)} updates are fewer than the minimum "
                 f"of {plan.minimum_clients}",
                 culprits=("operator",),
             )
         try:
-            total = board.sum_of(round_state.ciphertexts())
+            total = self._sum(board, number)
         except (DecodeError, LedgerDecodeError) as exc:
             raise RefusedError(f"{self.name} refuses: a ciphertext of the cohort is malformed: {exc}") from exc
         if blob_digest(total.encode()) != request.ciphertext:
             raise RefusedError(
                 f"{self.name} refuses: the requested aggregate is not the sum of the cohort", culprits=("operator",)
             )
+        if not total.residues[:, 1].any(axis=-1).all():
+            raise RefusedError(f"{self.name} refuses: the sum of the cohort is transparent, it hides nothing")
         return total
 
-    def _claim(self, board: Board, number: int, aggregate_digest: bytes) -> None:
-        """Promise, durably: this aggregate for this round, each of its ciphertexts for this aggregate only."""
-        key = board.joint_key.digest.hex()
+    def _claim(self, board: Board, number: int, total: EncryptedVector) -> None:
+        """Promise, durably: this aggregate for this round, each of its ciphertexts for this aggregate only.
+
+        Under Shamir's sharing also: each block's second polynomial in this active set only, since answers in two sets
+        give the piece away. The dry run's tests are bound to their sets likewise.
+        """
+        request = board.round(number).attempts[-1].request
+        key, plan = board.joint_key.digest.hex(), board.roster.plan
         opened = f"aggregate/{key}/"
-        if self._journal.get(f"{opened}{number}") is None and self._journal.count(opened) >= board.roster.plan.rounds:
-            raise RefusedError(f"{self.name} refuses: the key has served all {board.roster.plan.rounds} planned rounds")
-        self._journal.claim(f"{opened}{number}", aggregate_digest)
+        if self._journal.get(f"{opened}{number}") is None and self._journal.count(opened) >= plan.rounds:
+            raise RefusedError(f"{self.name} refuses: the key has served all {plan.rounds} planned rounds")
+        committee = board.committee_of(number)
+        if isinstance(committee.sharing, ShamirSharing):
+            for trial in trials(committee.sharing):
+                if self.number in trial.active:
+                    test = test_ciphertext(
+                        board.joint_key, plan.noise_budget, plan.layout, epoch=committee.epoch, trial=trial.number
+                    )
+                    self._claim_active(test, trial.active)
+            self._claim_active(total, request.active)
+        self._journal.claim(f"{opened}{number}", request.ciphertext)
         for digest in board.round(number).ciphertexts():
-            self._journal.claim(f"ciphertext/{key}/{digest.hex()}", aggregate_digest)
+            self._journal.claim(f"ciphertext/{key}/{digest.hex()}", request.ciphertext)
+
+    def _claim_active(self, vector: EncryptedVector, active: Sequence[int]) -> None:
+        for digest in vector.second_digests():
+            self._journal.claim(f"active/{vector.key_digest.hex()}/{digest.hex()}", bytes(active))
 
 
-def _seal_info(board: Board, piece: int, dealer: int, holder: int) -> bytes:
-    return b"secure-bfl/piece-seed/v1/%d/%d/%d/" % (piece, dealer, holder) + board.ceremony.identity
+KEY_STEPS: Final[tuple[Callable[[Member, Board], None], ...]] = (
+    Member.commit,
+    Member.reveal,
+    Member.check,
+    Member.answer_test,
+    Member.accept,
+)
+"""What the members do, one step after the other, each by all of them, to make a key or to take it over."""

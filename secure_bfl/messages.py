@@ -6,6 +6,7 @@ length and every bound before it builds the object, so a body that exists is wel
 """
 
 import dataclasses
+import hashlib
 from enum import IntEnum
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Final, Self, get_args, get_origin, get_type_hints
@@ -14,26 +15,33 @@ from ledger import DecodeError, Value
 
 __all__ = [
     "BODIES",
+    "AddendCommit",
+    "AddendSeed",
     "Aggregate",
     "AggregateVote",
     "Body",
     "BudgetSpend",
+    "CommitteeChange",
     "Complaint",
     "DecryptionRequest",
     "Genesis",
+    "KeyAccept",
     "KeyAnswer",
     "KeyCheck",
     "KeyCommit",
+    "KeyDrop",
+    "KeyOpen",
     "KeyReveal",
     "Kind",
     "Model",
     "PartialAnswer",
     "Party",
-    "PieceDigest",
+    "PieceCheck",
     "Role",
     "RoundClose",
     "RoundOpen",
-    "SealedSeed",
+    "RoundVoid",
+    "TrialAnswer",
     "UpdateCommit",
 ]
 
@@ -47,6 +55,10 @@ class Kind(IntEnum):
     KEY_CHECK = 4
     KEY_ANSWER = 5
     COMPLAINT = 6
+    KEY_ACCEPT = 7
+    KEY_OPEN = 8
+    COMMITTEE_CHANGE = 9
+    KEY_DROP = 10
     ROUND_OPEN = 16
     BUDGET_SPEND = 17
     UPDATE_COMMIT = 18
@@ -56,6 +68,8 @@ class Kind(IntEnum):
     DECRYPTION_REQUEST = 22
     PARTIAL_DECRYPTION = 23
     MODEL = 24
+    PIECE_CHECK = 25
+    ROUND_VOID = 26
 
 
 class Role(IntEnum):
@@ -66,6 +80,7 @@ class Role(IntEnum):
     MEMBER = 3
 
 
+DENSE: Final = 0  # the mode of an update whose digits are all encrypted; the only one in this version
 MAX_LIST: Final = 4096
 MAX_TEXT: Final = 256
 MAX_BYTES: Final = 32_768
@@ -175,36 +190,36 @@ class Genesis(Body):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class PieceDigest(Body):
-    """A piece of the key and SHA-256 of something about it."""
+class AddendCommit(Body):
+    """What a dealer binds itself to for one addend of the secret, before anybody shows anything.
 
-    piece: int
-    digest: Digest
+    `part` is SHA-256 of the public part at founding, and empty in a committee change, which leaves the public key as it
+    is. `dealing` binds the secret side: a piece's seed where holders get seeds, else SHA-256 of the table of all
+    sub-shares' digests.
+    """
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SealedSeed(Body):
-    """A piece's seed, sealed (HPKE) to one holder."""
-
-    piece: int
-    holder: int
-    sealed: bytes
+    addend: int
+    part: bytes
+    dealing: Digest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KeyCommit(Body):
-    """A dealer's commitments to its public parts. By a member."""
+    """A dealer's commitments, one for each addend it can deal. By a member."""
 
     kind: ClassVar[Kind] = Kind.KEY_COMMIT
-    parts: tuple[PieceDigest, ...]
+    epoch: int
+    parts: tuple[AddendCommit, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KeyReveal(Body):
-    """The sealed seeds; the public parts are in the blob store under the committed digests. By a member."""
+    """What the holders get for these addends lies in the blob store under this digest. By a member."""
 
     kind: ClassVar[Kind] = Kind.KEY_REVEAL
-    seeds: tuple[SealedSeed, ...]
+    epoch: int
+    addends: tuple[int, ...]
+    deliveries: Digest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -212,24 +227,88 @@ class KeyCheck(Body):
     """This member's pieces are right, and this is the joint key it pins. By a member."""
 
     kind: ClassVar[Kind] = Kind.KEY_CHECK
+    epoch: int
     joint_key: Digest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class TrialAnswer(Body):
+    """SHA-256 of the answer for one piece in one trial of the dry run."""
+
+    trial: int
+    piece: int
+    digest: Digest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class KeyAnswer(Body):
-    """Digests of this member's answers to the dry run's test, one for each piece it holds. By a member."""
+    """This member's answers to the dry run's tests. By a member."""
 
     kind: ClassVar[Kind] = Kind.KEY_ANSWER
-    answers: tuple[PieceDigest, ...]
+    epoch: int
+    answers: tuple[TrialAnswer, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyAccept(Body):
+    """This member opened every test itself; from now on it opens neither its seeds nor its sealing key. By a member."""
+
+    kind: ClassVar[Kind] = Kind.KEY_ACCEPT
+    epoch: int
+    joint_key: Digest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Complaint(Body):
-    """A piece failed this member's check; the seed it was dealt is opened for all to derive. By a member."""
+    """What was dealt for an addend fails this member's check. By a member.
+
+    At founding `sealing_seed` opens the complainant's sealing key, so that everybody repeats the check; it is empty
+    where the fault is in public bytes, and always in a committee change.
+    """
 
     kind: ClassVar[Kind] = Kind.COMPLAINT
-    piece: int
-    seed: bytes
+    epoch: int
+    addend: int
+    sealing_seed: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AddendSeed(Body):
+    """The seed of an addend, for all to derive."""
+
+    addend: int
+    seed: Digest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyOpen(Body):
+    """The dry run failed: this dealer's seeds, so that everybody finds out why. The key is dead. By a member."""
+
+    kind: ClassVar[Kind] = Kind.KEY_OPEN
+    epoch: int
+    seeds: tuple[AddendSeed, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CommitteeChange(Body):
+    """The key goes to these members, in new pieces; the public key stays. By the operator.
+
+    `active` are the old members that deal, if the old sharing is Shamir's; else it is empty.
+    """
+
+    kind: ClassVar[Kind] = Kind.COMMITTEE_CHANGE
+    epoch: int
+    threshold: int
+    parties: tuple[Party, ...]
+    active: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyDrop(Body):
+    """This member has erased what it held of the key in this epoch. By a member of a former committee."""
+
+    kind: ClassVar[Kind] = Kind.KEY_DROP
+    epoch: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -255,11 +334,23 @@ class BudgetSpend(Body):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UpdateCommit(Body):
-    """A client's encrypted update lies in the blob store under this digest. By a client."""
+    """A client's update. By a client.
+
+    `mode` 0 is a dense update: `opened` is the digest of the ciphertext, and `data` is empty. In any mode `opened`
+    names the part that members sum and open, in the blob store; another one would put what else is sent into `data`.
+    """
 
     kind: ClassVar[Kind] = Kind.UPDATE_COMMIT
     round: int
-    ciphertext: Digest
+    mode: int
+    opened: Digest
+    data: bytes
+
+    @property
+    def upload(self) -> bytes:
+        """The digest of all that is uploaded: no two commitments may have the same."""
+        mode = self.mode.to_bytes(8, "big", signed=True)
+        return hashlib.sha256(b"secure-bfl/upload/v1" + mode + self.opened + self.data).digest()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -291,10 +382,14 @@ class AggregateVote(Body):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DecryptionRequest(Body):
-    """Ask these members to open the aggregate that this certified checkpoint covers. By the operator."""
+    """Ask these members to open the aggregate that this certified checkpoint covers. By the operator.
+
+    `attempt` counts the requests for one aggregate from 0: another one asks other members.
+    """
 
     kind: ClassVar[Kind] = Kind.DECRYPTION_REQUEST
     round: int
+    attempt: int
     purpose: int
     ciphertext: Digest
     active: tuple[int, ...]
@@ -307,6 +402,7 @@ class PartialAnswer(Body):
 
     kind: ClassVar[Kind] = Kind.PARTIAL_DECRYPTION
     round: int
+    attempt: int
     answer: Digest
 
 
@@ -320,6 +416,25 @@ class Model(Body):
     accuracy_ppm: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class PieceCheck(Body):
+    """Fingerprints of the right answer of every piece this member holds, in the order of the pieces. By a member."""
+
+    kind: ClassVar[Kind] = Kind.PIECE_CHECK
+    round: int
+    attempt: int
+    fingerprints: tuple[bytes, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RoundVoid(Body):
+    """The round ends without a model; the next one starts from the same. By the operator."""
+
+    kind: ClassVar[Kind] = Kind.ROUND_VOID
+    round: int
+    reason: str
+
+
 BODIES: Final[dict[int, type[Body]]] = {
     body.kind: body
     for body in (
@@ -328,7 +443,11 @@ BODIES: Final[dict[int, type[Body]]] = {
         KeyReveal,
         KeyCheck,
         KeyAnswer,
+        KeyAccept,
         Complaint,
+        KeyOpen,
+        CommitteeChange,
+        KeyDrop,
         RoundOpen,
         BudgetSpend,
         UpdateCommit,
@@ -338,5 +457,7 @@ BODIES: Final[dict[int, type[Body]]] = {
         DecryptionRequest,
         PartialAnswer,
         Model,
+        PieceCheck,
+        RoundVoid,
     )
 }

@@ -108,7 +108,7 @@ class _Chain:
             record = json.loads(line)
             event = PrivacyEvent(record["noise_multiplier_milli"], record["sampling_rate_ppm"], record["steps"])
             run, round_number = bytes.fromhex(record["run"]), record["round"]
-            if len(run) != _RUN_BYTES or self._line(run, round_number, event) != line:
+            if type(round_number) is not int or len(run) != _RUN_BYTES or self._line(run, round_number, event) != line:
                 raise ValueError("the line does not continue the chain")
         except (ValueError, KeyError, TypeError, RecursionError) as exc:
             raise ChainError(

@@ -5,18 +5,22 @@ by every auditor afterwards. It can stop a run; it cannot bend one. Every step d
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from ledger import BlobError, CosigningWitness, sign_entry
 from protocols.errors import DecodeError, QuorumError
-from protocols.tckks import Purpose, aggregate
+from protocols.tckks import Adder, EncryptedVector, Purpose, ReplicatedSharing
 
+from .answers import faults
 from .board import Board
+from .disputes import disputes, has_checks
 from .errors import StateError
 from .identity import Identity
-from .messages import Aggregate, DecryptionRequest, Genesis, Model, Party, RoundClose, RoundOpen
+from .messages import MAX_TEXT, Aggregate, DecryptionRequest, Genesis, Model, Party, RoundClose, RoundOpen, RoundVoid
 from .model import GlobalModel
 from .plan import FederationPlan
-from .roster import member_number
+from .roster import Committee, member_number
+from .state import Attempt
 
 __all__ = ["Operator"]
 
@@ -26,6 +30,7 @@ class Operator:
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
+        self._summed: tuple[tuple[bytes, ...], EncryptedVector] | None = None
 
     @property
     def name(self) -> str:
@@ -66,11 +71,11 @@ class Operator:
         round_state, plan = board.round(number), board.roster.plan
         if round_state.closed is not None:
             return
-        present = {
-            name: index
-            for name, (index, commit) in round_state.commits.items()
-            if _is_well_formed(board, commit.ciphertext)
-        }
+        present, adder = {}, Adder(board.joint_key, plan.blocks)
+        for name, (index, commit) in sorted(round_state.commits.items(), key=lambda item: item[1][0]):
+            with suppress(BlobError, DecodeError):
+                adder.add(board.encoded(commit.opened), sender=name)
+                present[name] = index
         if len(present) < plan.minimum_clients:
             absent = tuple(name for name in board.roster.clients if name not in present)
             raise QuorumError(
@@ -82,51 +87,118 @@ class Operator:
             )
         cohort = tuple(sorted(present.values()))
         board.append(RoundClose(number, cohort), self.name, self.identity.signing)
+        self._summed = (board.round(number).ciphertexts(), adder.total())
 
     def add_up(self, board: Board, number: int) -> None:
         """Add the cohort's ciphertexts and announce the sum."""
         round_state = board.round(number)
         if round_state.aggregate is not None:
             return
-        total = aggregate(board.ciphertext(digest) for digest in round_state.ciphertexts())
-        digest = board.blobs.put(total.encode())
+        digests = round_state.ciphertexts()
+        if self._summed is None or self._summed[0] != digests:
+            self._summed = (digests, board.sum_of(digests))
+        digest = board.blobs.put(self._summed[1].encode())
         board.append(Aggregate(number, digest), self.name, self.identity.signing)
 
     def request(self, board: Board, number: int, witnesses: Mapping[str, CosigningWitness | None], *, now: int) -> None:
-        """Have the sum certified, then ask a quorum of members to open it.
+        """Have the sum certified, then ask as many members as open it; see `settle` for what comes after.
 
         Raises:
             ledger.QuorumError: too few members cosigned the checkpoint.
             QuorumError: too few members computed the same sum.
         """
-        round_state, roster = board.round(number), board.roster
-        if round_state.request is not None or round_state.aggregate is None:
+        state, committee = board.round(number), board.committee_of(number)
+        if state.finished or state.attempt is not None or state.aggregate is None:
             return
-        agreeing, needed = round_state.agreeing(), roster.policy.needed
+        agreeing, needed = state.agreeing(), committee.policy.needed
         if len(agreeing) < needed:
-            absent = tuple(name for name in roster.members if name not in agreeing)
+            absent = tuple(name for name in committee.members if name not in agreeing)
             raise QuorumError(
-                f"the sum of round {number} needs the votes of {needed} of {len(roster.members)} members, "
+                f"the sum of round {number} needs the votes of {needed} of {len(committee.members)} members, "
                 f"has {len(agreeing)}; missing or of another opinion: {', '.join(absent)}",
                 needed=needed,
                 have=agreeing,
                 missing=absent,
             )
-        certificate = board.certify(witnesses, now=now)
-        active = tuple(sorted(member_number(name) for name in agreeing)[: roster.plan.threshold])
-        body = DecryptionRequest(number, Purpose.UPDATE, round_state.aggregate.ciphertext, active, certificate.note)
+        self._ask(board, number, state.aggregate.ciphertext, agreeing, witnesses, now=now)
+
+    def _ask(
+        self,
+        board: Board,
+        number: int,
+        ciphertext: bytes,
+        able: tuple[str, ...],
+        witnesses: Mapping[str, CosigningWitness | None],
+        *,
+        now: int,
+    ) -> None:
+        state = board.round(number)
+        threshold = board.committee_of(number).sharing.threshold
+        active = tuple(sorted(member_number(name) for name in able)[:threshold])
+        note = board.certify(witnesses, now=now).note
+        body = DecryptionRequest(number, len(state.attempts), Purpose.UPDATE, ciphertext, active, note)
         board.append(body, self.name, self.identity.signing)
+
+    def settle(self, board: Board, number: int, witnesses: Mapping[str, CosigningWitness | None], *, now: int) -> bool:
+        """Judge what came back on a request, after everybody who is there had the time to answer and to check.
+
+        True if the answers stand, so that the model can be computed. Else a member was silent or is proven wrong, and
+        others were asked in its place; or nobody is left who could be asked, and the round is void.
+
+        Raises:
+            QuorumError: members are missing that nobody can stand in for; wait for them, or `void_round`.
+            ledger.QuorumError: too few members cosigned the checkpoint.
+        """
+        state, committee = board.round(number), board.committee_of(number)
+        attempt, checked = state.attempt, has_checks(committee.sharing)
+        if attempt is None or state.finished:
+            return False
+        wrong = faults(board, number)
+        silent = attempt.unanswered
+        if checked and not silent:
+            silent = tuple(name for name in attempt.asked if name not in attempt.checks)
+        if not silent and not any(name in wrong for name in attempt.asked):
+            return self._is_undisputed(board, number, attempt, committee)
+        able = tuple(name for name in state.agreeing() if name not in wrong and name not in silent)
+        enough = len(able) >= committee.sharing.threshold and len(state.attempts) < len(committee.members)
+        if enough and isinstance(committee.sharing, ReplicatedSharing):
+            self._ask(board, number, attempt.request.ciphertext, able, witnesses, now=now)
+        elif wrong:
+            self.void_round(board, number, f"nobody is left to open the sum: {'; '.join(wrong.values())}")
+        else:
+            raise QuorumError(
+                f"round {number} waits for {', '.join(silent)}, and nobody is left who could stand in",
+                needed=committee.sharing.threshold,
+                have=able,
+                missing=silent,
+            )
+        return False
+
+    def _is_undisputed(self, board: Board, number: int, attempt: Attempt, committee: Committee) -> bool:
+        """All who were asked have done their part. Enough others too, and do they agree?"""
+        if not has_checks(committee.sharing):
+            return True
+        if len(attempt.checks) < committee.policy.needed:
+            absent = tuple(name for name in committee.members if name not in attempt.checks)
+            raise QuorumError(
+                f"the answers of round {number} need the checks of {committee.policy.needed} of "
+                f"{len(committee.members)} members, have {len(attempt.checks)}; missing: {', '.join(absent)}",
+                needed=committee.policy.needed,
+                have=tuple(sorted(attempt.checks)),
+                missing=absent,
+            )
+        open_disputes = [str(dispute) for dispute in disputes(attempt, committee) if not dispute.believed]
+        if open_disputes:
+            self.void_round(board, number, "; ".join(open_disputes))
+        return not open_disputes
+
+    def void_round(self, board: Board, number: int, reason: str) -> None:
+        """End a round without a model; the next one starts from the same. What its clients spent stays spent."""
+        if not board.round(number).finished:
+            board.append(RoundVoid(number, reason[:MAX_TEXT]), self.name, self.identity.signing)
 
     def publish_model(self, board: Board, number: int, model: GlobalModel, *, accuracy_ppm: int = -1) -> None:
         """Publish the model that the answers give (`next_model`). `accuracy_ppm` is the operator's word, or -1."""
-        if board.round(number).result is None:
+        if not board.round(number).finished:
             digest = board.blobs.put(model.encode())
             board.append(Model(number, digest, accuracy_ppm), self.name, self.identity.signing)
-
-
-def _is_well_formed(board: Board, digest: bytes) -> bool:
-    try:
-        board.ciphertext(digest)
-    except (BlobError, DecodeError):
-        return False
-    return True

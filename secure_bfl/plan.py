@@ -15,9 +15,9 @@ from protocols.dp import MAX_DIM, MAX_EPSILON, Mechanism, PrivacyEvent, calibrat
 from protocols.dp.noise import MAX_STD_UNITS
 from protocols.errors import CapacityError
 from protocols.grid import Grid
-from protocols.packing import digit_width
+from protocols.packing import checksum_modulus, digit_width
 from protocols.suites import Suite, for_model, suite
-from protocols.tckks import NoiseBudget, ReplicatedSharing, check_suite
+from protocols.tckks import NoiseBudget, Sharing, check_suite, share_among, trials
 
 from .messages import Body
 from .training import TRAINING, Training
@@ -25,11 +25,17 @@ from .training import TRAINING, Training
 __all__ = ["FederationPlan"]
 
 MIN_CLIENTS = 2
-MAX_CLIENTS = 1000  # the genesis entry names every party and must fit 65,535 bytes
+MAX_CLIENTS = 1000
+GENESIS_BYTES = 64_000  # the genesis entry names every party; an entry has at most 65,535 bytes
+MEMBER_BYTES = 1_315  # a member and its keys, of which the sealing key has 1,216 bytes
+CLIENT_BYTES = 52
 MAX_ROUNDS = 100_000
 MIN_DELTA_E12 = 100
 MAX_TOTAL_STEPS = 1_000_000
 MAX_DIGIT_WIDTH = 48
+MAX_ANSWERS = 70  # the most that any sharing has
+MAX_COMMITTEE_CHANGES = 1000
+MAX_TRIALS = 16  # of one committee's dry run
 _SLUG = re.compile(r"[a-z0-9-]{1,64}")
 
 
@@ -63,9 +69,13 @@ class FederationPlan(Body):
     step_bits: int
     digit_width: int
     ring_degree: int
+    checksum_digit: int
+    answers: int
+    committee_changes: int
 
     def __post_init__(self) -> None:
         _check_clients(self.clients)
+        _check_genesis(self.clients, self.members)
         if not MIN_CLIENTS <= self.minimum_clients <= self.clients:
             raise ValueError(f"minimum_clients must be {MIN_CLIENTS} to {self.clients}, not {self.minimum_clients}")
         if not 1 <= self.rounds <= MAX_ROUNDS:
@@ -92,8 +102,17 @@ class FederationPlan(Body):
                 f"{self.clients} clients of {self.value_bits}-bit values need digits of {needed} bits, the plan has "
                 f"{self.digit_width}: fewer clients, fewer value bits, or wider digits (at most {MAX_DIGIT_WIDTH})"
             )
+        if not self.sharing.answers <= self.answers <= MAX_ANSWERS:
+            raise CapacityError(
+                f"an opening of this committee holds {self.sharing.answers} smudging noises; the plan must leave room "
+                f"for so many and at most {MAX_ANSWERS}, not {self.answers}"
+            )
+        if not 0 <= self.committee_changes <= MAX_COMMITTEE_CHANGES:
+            raise ValueError(f"committee_changes must be 0 to {MAX_COMMITTEE_CHANGES}, not {self.committee_changes}")
+        if self.checksum_digit not in (0, 1):
+            raise ValueError(f"checksum_digit must be 0 or 1, not {self.checksum_digit}")
         _ = self.mechanism, self.layout  # both refuse what cannot be
-        self.noise_budget.require(self.coefficients_opened)
+        self.noise_budget.require(self.coefficients_opened, tests=self.dry_runs)
 
     @classmethod
     def create(
@@ -108,11 +127,18 @@ class FederationPlan(Body):
         delta: float = 1e-5,
         minimum_clients: int | None = None,
         digit_bits: int | None = None,
+        checksum_digit: bool = False,
+        committee_changes: int = 0,
+        answers: int | None = None,
         training: Training | None = None,
     ) -> Self:
         """Plan a federation: choose the noise for the budget, the ring for the model, the digits for the clients.
 
         Run by: whoever sets the federation up; everybody else reads the result from the ledger.
+
+        `checksum_digit` spends one digit of each coefficient on finding clients whose values are out of range.
+        `committee_changes` is how often the key may be handed to another committee, or refreshed; `answers` the most
+        smudging noises that an opening of any of them may hold (by default, those of the first committee).
 
         Units: epsilon and delta are the whole run's budget of each client, per record (add or remove one).
 
@@ -125,7 +151,7 @@ class FederationPlan(Body):
         if not math.isfinite(delta) or not 1e-10 <= delta < 1:
             raise ValueError(f"delta must be at least 1e-10 and below 1, not {delta}")
         _check_clients(clients)
-        ReplicatedSharing(members, threshold)
+        sharing = share_among(members, threshold)
         if training is None:
             if dataset not in TRAINING:
                 raise ValueError(f"unknown dataset {dataset!r}; choose one of {', '.join(sorted(TRAINING))}")
@@ -162,6 +188,9 @@ class FederationPlan(Body):
             step_bits=training.step_bits(rounds),
             digit_width=digit_width(grid, clients) if digit_bits is None else digit_bits,
             ring_degree=for_model(parameters).ring_degree,
+            checksum_digit=int(checksum_digit),
+            answers=sharing.answers if answers is None else answers,
+            committee_changes=committee_changes,
         )
 
     @staticmethod
@@ -243,19 +272,20 @@ class FederationPlan(Body):
         return suite(self.ring_degree)
 
     @property
-    def sharing(self) -> ReplicatedSharing:
-        """The committee's access structure."""
-        return ReplicatedSharing(self.members, self.threshold)
+    def sharing(self) -> Sharing:
+        """The founding committee's access structure."""
+        return share_among(self.members, self.threshold)
 
     @property
     def noise_budget(self) -> NoiseBudget:
         """The encryption's noise bounds for this many clients."""
-        return NoiseBudget(self.suite, self.sharing.pieces, self.clients)
+        return NoiseBudget(self.suite, self.sharing.addends, self.answers, self.clients)
 
     @property
     def layout(self) -> DigitLayout:
         """How updates are laid out as digits."""
-        return self.noise_budget.layout(self.digit_width)
+        modulus = checksum_modulus(self.grid, self.digit_width) if self.checksum_digit else 0
+        return self.noise_budget.layout(self.digit_width, checksum=modulus)
 
     @property
     def blocks(self) -> int:
@@ -264,13 +294,18 @@ class FederationPlan(Body):
 
     @property
     def coefficients_opened(self) -> int:
-        """Coefficients ever opened under the key: every round, and the dry run's one block."""
-        return self.ring_degree * (self.rounds * self.blocks + 1)
+        """Coefficients ever opened under the key: every round, and one block for each dry run."""
+        return self.ring_degree * (self.rounds * self.blocks + self.dry_runs)
+
+    @property
+    def dry_runs(self) -> int:
+        """Test ciphertexts ever opened: the founding committee's, and as many as any later one could need."""
+        return len(trials(self.sharing)) + MAX_TRIALS * self.committee_changes
 
     @property
     def smudging_lambda(self) -> int:
         """Statistical bits of the smudging over the whole run."""
-        return self.noise_budget.smudging_lambda(self.coefficients_opened)
+        return self.noise_budget.smudging_lambda(self.coefficients_opened, tests=self.dry_runs)
 
     def check_suite(self) -> None:
         """Have SEAL itself confirm 128-bit security. Raises ValueError if it does not."""
@@ -285,3 +320,12 @@ def _check_clients(clients: int) -> None:
         )
     if clients > MAX_CLIENTS:
         raise ValueError(f"a federation has at most {MAX_CLIENTS} clients, not {clients}: its genesis names every one")
+
+
+def _check_genesis(clients: int, members: int) -> None:
+    if clients * CLIENT_BYTES + members * MEMBER_BYTES > GENESIS_BYTES:
+        most = (GENESIS_BYTES - members * MEMBER_BYTES) // CLIENT_BYTES
+        raise ValueError(
+            f"{clients} clients and {members} members do not fit the genesis entry, which names every one of them "
+            f"with its keys: at most {most} clients with so many members"
+        )

@@ -14,13 +14,13 @@ from .client import Client
 from .identity import Identity
 from .journal import MemoryJournal
 from .local_training import Records
-from .member import Member
+from .member import KEY_STEPS, Member
 from .messages import Role
 from .model import GlobalModel
 from .odometer import MemoryOdometer
+from .opening import open_sum
 from .operator import Operator
 from .plan import FederationPlan
-from .results import check_dry_run, next_model
 from .roster import OPERATOR, client_name, member_name
 
 __all__ = ["Outcome", "run_round"]
@@ -57,16 +57,10 @@ def run_round(plan: FederationPlan, records: Sequence[Records], *, blobs: Blobs,
     operator.found(board, plan, tuple(identity.party for identity in identities))
     witnesses = {member.name: member.witness for member in members}
 
-    # Key generation: commit, reveal, check, dry run. Nobody ever holds the secret key.
-    for member in members:
-        member.commit(board)
-    for member in members:
-        member.reveal(board)
-    for member in members:
-        member.check(board)
-    for member in members:
-        member.answer_test(board)
-    check_dry_run(board)
+    # Key generation: commit, reveal, check, dry run, accept. Nobody ever holds the secret key.
+    for step in KEY_STEPS:
+        for member in members:
+            step(member, board)
 
     # The round: clients train, add noise, encrypt and commit; the operator fixes who is in.
     model = GlobalModel.zero(plan.features, plan.classes)
@@ -75,17 +69,14 @@ def run_round(plan: FederationPlan, records: Sequence[Records], *, blobs: Blobs,
         client.update(board, 1, model)
     operator.close_round(board, 1)
 
-    # The sum: the operator adds, every member adds again and votes; the committee certifies, a quorum opens.
+    # The sum: the operator adds, every member adds again and votes.
     operator.add_up(board, 1)
     for member in members:
         member.vote(board, 1)
-    operator.request(board, 1, witnesses, now=now)
-    for member in members:
-        member.answer(board, 1)
 
+    # The opening: the committee certifies, t members answer, all check, and others are asked in place of who is wrong.
     # The model follows from public bytes; anybody gets the same one.
-    model = next_model(board, 1, model)
-    operator.publish_model(board, 1, model)
+    model = open_sum(board, 1, model, operator=operator, members=members, witnesses=witnesses, now=now)
     return Outcome(board, board.certify(witnesses, now=now), model)
 
 

@@ -1,90 +1,71 @@
-"""What follows from a transcript, the same for everybody: the key's dry run, the models, the report's facts.
+"""What follows from a transcript, the same for everybody: the models, the report's facts.
 
 Spec: round §5 (v1).
 """
 
 from ledger import Certificate
-from protocols.errors import QuorumError
+from protocols.errors import BadShareError
 from protocols.packing import unpack
-from protocols.tckks import PartialDecryption, check_test, combine
-from protocols.tckks.wire import encoded_size
+from protocols.tckks import combine
 
+from .answers import check_answers
 from .board import Transcript
-from .errors import StateError
+from .disputes import has_checks
+from .errors import StateError, UnopenableError
+from .messages import MAX_TEXT
 from .model import GlobalModel
-from .report import ClientFacts, ReportFacts, RoundFacts, Spend
-from .roster import member_name
+from .report import ClientFacts, ReportFacts, RoundFacts, Spend, VoidRound
 
-__all__ = ["check_dry_run", "final_model", "next_model", "report_facts"]
+__all__ = ["final_model", "next_model", "report_facts"]
 
 
 def next_model(transcript: Transcript, number: int, model: GlobalModel) -> GlobalModel:
     """The model that follows from a round's committed ciphertexts and answers. Run by: anyone.
 
     Raises:
-        QuorumError: an answer is missing.
+        QuorumError: an answer or a check is missing.
         BlobError, BadShareError, DecodeError: an answer or ciphertext is not what it should be.
+        UnopenableError: the answers are right and the sum does not open.
     """
-    round_state, plan = transcript.round(number), transcript.roster.plan
-    if round_state.request is None:
-        raise StateError(f"nothing was asked in round {number} yet")
-    asked = tuple(member_name(m) for m in round_state.request.active)
-    absent = tuple(name for name in asked if name not in round_state.answers)
-    if absent:
-        raise QuorumError(
-            f"round {number} waits for the answers of {', '.join(absent)}",
-            needed=len(asked),
-            have=tuple(round_state.answers),
-            missing=absent,
-        )
-    size = encoded_size(plan.blocks, plan.suite.ring_degree, plan.suite.data_primes)
-    answers = {}
-    for name in asked:
-        data = transcript.blobs.get(round_state.answers[name].answer, size=size)
-        answers[name] = PartialDecryption.decode(data, transcript.joint_key, sender=name, blocks=plan.blocks).residues
-    total = transcript.ciphertext(round_state.request.ciphertext)
-    sums = unpack(combine(total, answers, plan.noise_budget, plan.layout), plan.parameters)
-    return model.apply(sums, len(round_state.cohort), plan.grid)
-
-
-def check_dry_run(transcript: Transcript) -> None:
-    """Open the dry run's test from the published answers. Run by: anyone, once the key is ready.
-
-    Raises:
-        StateError: holders of a piece gave different answers; the camps are named.
-        BlobError, BadShareError: an answer is missing or the test does not open.
-    """
-    disputed = transcript.replay.disputed_pieces
-    if disputed:
-        piece, camps = next(iter(disputed.items()))
-        sides = " against ".join(", ".join(camp) for camp in camps)
-        raise StateError(f"the holders of piece {piece} answered the dry run differently: {sides}")
-    plan = transcript.roster.plan
-    size = encoded_size(1, plan.suite.ring_degree, plan.suite.data_primes)
-    answers = {
-        piece: transcript.blobs.get(next(iter(same)), size=size)
-        for piece, same in transcript.replay.ceremony.answered().items()
-    }
-    check_test(transcript.joint_key, plan.noise_budget, plan.layout, answers)
+    answers = check_answers(transcript, number)
+    state, plan = transcript.round(number), transcript.roster.plan
+    total = transcript.ciphertext(state.attempts[-1].request.ciphertext)
+    residues = {name: answer.residues for name, answer in answers.items()}
+    try:
+        digits = combine(total, residues, plan.noise_budget, plan.layout)
+    except BadShareError as exc:
+        if not has_checks(transcript.committee_of(number).sharing):
+            raise
+        raise UnopenableError(
+            f"the sum of round {number} does not open although every answer is confirmed: a ciphertext of "
+            f"{', '.join(state.cohort)} was not honestly made; no member is to blame",
+            culprits=state.cohort,
+        ) from exc
+    return model.apply(unpack(digits, plan.parameters), len(state.cohort), plan.grid)
 
 
 def final_model(transcript: Transcript, last: GlobalModel) -> GlobalModel:
-    """The model to use: the mean over the rounds from the plan's `average_from` on, `last` being the last one's.
+    """The model to use: the mean over the finished rounds from the plan's `average_from` on. Run by: anyone.
 
-    Run by: anyone.
+    `last` is the model after the last planned round, whose entry need not be there yet. A void round has no model of
+    its own; if all of them are void, `last` is the model.
 
     Raises:
         StateError, BlobError: an earlier round's model is missing.
     """
-    plan = transcript.roster.plan
+    plan, rounds = transcript.roster.plan, transcript.replay.rounds
     size = len(last.encode())
     models = []
     for number in range(plan.average_from, plan.rounds):
-        result = transcript.round(number).result
-        if result is None:
+        state = transcript.round(number)
+        if state.void is not None:
+            continue
+        if state.result is None:
             raise StateError(f"round {number} has no model yet")
-        models.append(GlobalModel.decode(transcript.blobs.get(result.model, size=size), plan.features, plan.classes))
-    return GlobalModel.mean([*models, last])
+        data = transcript.blobs.get(state.result.model, size=size)
+        models.append(GlobalModel.decode(data, plan.features, plan.classes))
+    is_void = len(rounds) >= plan.rounds and rounds[plan.rounds - 1].void is not None
+    return GlobalModel.mean(models if is_void and models else [*models, last])
 
 
 def report_facts(transcript: Transcript, certificate: Certificate) -> ReportFacts:
@@ -131,7 +112,7 @@ def report_facts(transcript: Transcript, certificate: Certificate) -> ReportFact
         epsilon_milli=plan.epsilon_milli,
         members=plan.members,
         threshold=plan.threshold,
-        certificate_quorum=transcript.roster.policy.needed,
+        certificate_quorum=transcript.replay.committee.policy.needed,
         minimum_clients=plan.minimum_clients,
         suite=plan.suite.name,
         ring_degree=plan.ring_degree,
@@ -139,5 +120,10 @@ def report_facts(transcript: Transcript, certificate: Certificate) -> ReportFact
         key_digest=digest,
         clients=tuple(clients),
         rounds=rounds,
+        void_rounds=tuple(
+            VoidRound(state.number, ascii(state.void.reason)[1:-1][:MAX_TEXT])
+            for state in replay.rounds
+            if state.void is not None
+        ),
         accuracy_ppm=None if last is None or last.accuracy_ppm < 0 else last.accuracy_ppm,
     )

@@ -1,6 +1,6 @@
-"""Sealing a piece's seed to its holder: HPKE (RFC 9180), base mode, with a hybrid key encapsulation.
+"""Sealing a secret of the key to its holder: HPKE (RFC 9180), base mode, with a hybrid key encapsulation.
 
-The KEM is X25519 with ML-KEM-768 (FIPS 203; draft-ietf-hpke-pq), because the sealed seeds stay on a public ledger for
+The KEM is X25519 with ML-KEM-768 (FIPS 203; draft-ietf-hpke-pq), because the sealed secrets stay on a public ledger for
 ever: the key they carry protects ciphertexts whose own hardness is a lattice problem, and must not fall to whoever
 builds a quantum computer later. KDF HKDF-SHA256, AEAD ChaCha20-Poly1305. The sender is authenticated by the signed
 ledger entry that carries the sealed bytes.
@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 
 from protocols.errors import KeyGenerationError
 
-__all__ = ["PUBLIC_KEY_BYTES", "SealingKey", "check_public_key", "seal"]
+__all__ = ["OVERHEAD_BYTES", "PUBLIC_KEY_BYTES", "SealingKey", "check_public_key", "seal"]
 
 _MLKEM_BYTES: Final = 1184
 PUBLIC_KEY_BYTES: Final = _MLKEM_BYTES + 32
+OVERHEAD_BYTES: Final = 1088 + 32 + 16  # the two encapsulations and the tag
 _SUITE: Final = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
 
 
@@ -72,7 +73,7 @@ def check_public_key(public: bytes) -> None:
 
 
 def seal(plaintext: bytes, public: bytes, *, info: bytes) -> bytes:
-    """Seal bytes to a public key; `info` binds them to one purpose. 1136 bytes longer than the plaintext."""
+    """Seal bytes to a public key; `info` binds them to one purpose. `OVERHEAD_BYTES` longer than the plaintext."""
     return _SUITE.encrypt(plaintext, _public_key(public), info=info)
 
 

@@ -87,7 +87,7 @@ class Workspace:
     def _check_same(out: Path, mark: Path, plan: FederationPlan) -> None:
         try:
             found = FederationPlan.decode(bytes.fromhex(json.loads(mark.read_bytes()[:_MARK_LIMIT])["plan"]))
-        except (ValueError, KeyError, TypeError, LedgerError, ProtocolError) as exc:
+        except (ValueError, KeyError, TypeError, RecursionError, LedgerError, ProtocolError) as exc:
             raise OutputError(f"{mark} is damaged; choose another --out") from exc
         if found != plan:
             ours, theirs = plan.describe(), found.describe()

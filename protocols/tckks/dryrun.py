@@ -1,13 +1,18 @@
-"""The dry run of a new key: one test ciphertext that the joint key alone determines.
+"""The dry run of a committee: test ciphertexts that the joint key alone determines.
 
-Spec: tckks §3.4 (v1). Message and randomness are derived from the key's digest, so the ciphertext hides nothing,
-anybody can make it again bit for bit (SEAL is not involved), and no member can be tricked into answering another one.
-Every holder of a piece answers for that piece; holders must agree byte for byte, and all pieces together must open the
-test. Since an answer does not depend on who else is active, this proves every quorum at once.
+Spec: tckks §3.4 (v1). Message and randomness are derived from the key's digest, the epoch and the trial's number, so a
+test hides nothing, anybody can make it again bit for bit, and no member can be tricked into answering another one.
+
+In a replicated sharing there is one trial: every holder of a piece answers for that piece; holders must agree byte for
+byte, and all pieces together must open the test. Since an answer does not depend on who else is active, this proves
+every quorum at once. In Shamir's sharing every trial has an active set of its own, as no ciphertext may be answered in
+two; the sets contain every member, and with the degree test passed, one set that opens proves all.
 """
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -15,59 +20,103 @@ from ..arrays import UInt64Array
 from ..digits import DigitBlocks, DigitLayout
 from ..errors import BadShareError
 from ..ring import ring
-from .decrypt import PartialDecryption, Purpose, combine, piece_answer
+from .decrypt import Opening, PartialDecryption, Purpose, combine, piece_answer
 from .encrypt import EncryptedVector, message_residues
 from .keygen import centred_binomial, ternary
-from .keys import JointKey, PieceKey
-from .noise import NoiseBudget
+from .keys import JointKey, MemberKey
+from .noise import NoiseBudget, OpeningProfile
+from .shamir import lagrange
+from .sharing import ShamirSharing, Sharing
 
-__all__ = ["answer_test", "check_test", "test_ciphertext", "test_digits"]
+__all__ = ["Trial", "answer_test", "check_test", "test_ciphertext", "test_digits", "trials"]
+
+_LABEL: Final = b"secure-bfl/dry-run/v1/"
 
 
-def test_digits(key: JointKey, layout: DigitLayout) -> DigitBlocks:
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One test of a committee. `active` is empty where answers are given piece by piece, by every holder."""
+
+    number: int
+    active: tuple[int, ...]
+
+    def pieces_of(self, sharing: Sharing, member: int) -> tuple[int, ...]:
+        """The pieces for which a member answers this test."""
+        return sharing.held_by(member) if not self.active or member in self.active else ()
+
+
+def trials(sharing: Sharing) -> tuple[Trial, ...]:
+    """The tests that a committee must pass."""
+    if isinstance(sharing, ShamirSharing):
+        return tuple(Trial(number, active) for number, active in enumerate(sharing.trial_sets))
+    return (Trial(0, ()),)
+
+
+def _stream(part: bytes, key: JointKey, epoch: int, trial: int, size: int) -> bytes:
+    which = epoch.to_bytes(4, "little") + trial.to_bytes(1, "little")
+    return hashlib.shake_256(_LABEL + part + key.digest + which).digest(size)
+
+
+def test_digits(key: JointKey, layout: DigitLayout, *, epoch: int, trial: int) -> DigitBlocks:
     """The test message: one block of digits over the whole range."""
-    count = layout.values_per_block
-    stream = hashlib.shake_256(b"secure-bfl/dry-run/message/v1" + key.digest).digest(8 * count)
+    stream = _stream(b"message", key, epoch, trial, 8 * layout.per_coefficient * layout.coefficients)
     span = np.uint64(2 * layout.largest + 1)
     values = (np.frombuffer(stream, dtype="<u8") % span).astype(np.int64) - layout.largest
     return DigitBlocks(layout, values.reshape(1, layout.per_coefficient, layout.coefficients))
 
 
-def test_ciphertext(key: JointKey, budget: NoiseBudget, layout: DigitLayout) -> EncryptedVector:
-    """(b*u + e0 + scale*m, a*u + e1) over the data primes, with u, e0, e1 derived from the key's digest."""
+def test_ciphertext(
+    key: JointKey, budget: NoiseBudget, layout: DigitLayout, *, epoch: int, trial: int
+) -> EncryptedVector:
+    """(b*u + e0 + Delta*m, a*u + e1) over the data primes, with u, e0, e1 derived as the message is."""
     suite, degree = key.suite, key.suite.ring_degree
     data, rows = ring(degree, suite.data_primes), len(suite.data_primes)
-    label = b"secure-bfl/dry-run/randomness/v1"
-    u = ternary(hashlib.shake_256(label + b"u" + key.digest).digest(degree + degree // 8 + 256), degree)
-    e0, e1 = (
-        centred_binomial(hashlib.shake_256(label + part + key.digest).digest(8 * degree)) for part in (b"0", b"1")
-    )
+    u = ternary(_stream(b"u", key, epoch, trial, degree + degree // 8 + 256), degree)
+    e0, e1 = (centred_binomial(_stream(part, key, epoch, trial, 8 * degree)) for part in (b"e0", b"e1"))
     u_ntt = data.ntt(data.reduce(u))
-    message = message_residues(data, test_digits(key, layout), budget.scale_bits, 0)
+    message = message_residues(data, test_digits(key, layout, epoch=epoch, trial=trial), budget.scale, 0)
     payload = data.ntt(data.add(message, data.reduce(e0)))
     c0 = data.add(data.multiply(key.b[:rows], u_ntt), payload)
     c1 = data.add(data.multiply(key.a[:rows], u_ntt), data.ntt(data.reduce(e1)))
     return EncryptedVector(suite, key.digest, np.stack([c0, c1])[None])
 
 
-def answer_test(piece: PieceKey, test: EncryptedVector) -> bytes:
-    """One piece's answer on the wire: the same bytes from every holder. Run by: a holder, which made `test` itself."""
-    return PartialDecryption(test.suite, test.key_digest, piece_answer(piece, test, purpose=Purpose.TEST)).encode()
+def answer_test(key: MemberKey, piece: int, trial: Trial, test: EncryptedVector) -> bytes:
+    """A member's answer for one piece, on the wire: the same bytes from every holder. Run by: a holder of the piece,
+    which made `test` itself.
+    """
+    suite = test.suite
+    opening = Opening.of(key, Purpose.TEST, trial.active, OpeningProfile.exact(suite))
+    factor = lagrange(trial.active, suite.data_primes)[key.member] if trial.active else None
+    answer = piece_answer(key.piece(piece), test, opening, factor=factor)
+    return PartialDecryption(suite, test.key_digest, answer).encode()
 
 
-def check_test(key: JointKey, budget: NoiseBudget, layout: DigitLayout, answers: Mapping[int, bytes]) -> None:
-    """Open the test with one answer for every piece. Run by: anyone.
+def check_test(
+    key: JointKey,
+    sharing: Sharing,
+    budget: NoiseBudget,
+    layout: DigitLayout,
+    answers: Mapping[tuple[int, int], bytes],
+    *,
+    epoch: int = 0,
+) -> None:
+    """Open every test with one answer for every (trial, piece) that it needs. Run by: anyone.
 
     Raises:
-        BadShareError: an answer is missing or malformed, or the test does not open to its message.
+        BadShareError: an answer is missing or malformed, or a test does not open to its message.
     """
-    residues: dict[str, UInt64Array] = {}
-    for piece in range(key.sharing.pieces):
-        if piece not in answers:
-            raise BadShareError(f"no answer for piece {piece}")
-        residues[f"piece-{piece}"] = PartialDecryption.decode(
-            answers[piece], key, sender=f"piece-{piece}", blocks=1
-        ).residues
-    opened = combine(test_ciphertext(key, budget, layout), residues, budget, layout)
-    if not np.array_equal(opened.digits, test_digits(key, layout).digits):
-        raise BadShareError("the dry run opens to another message than the test's")
+    for trial in trials(sharing):
+        pieces = [member - 1 for member in trial.active] or range(sharing.pieces)
+        residues: dict[str, UInt64Array] = {}
+        for piece in pieces:
+            sender = f"piece-{piece}"
+            if (trial.number, piece) not in answers:
+                raise BadShareError(f"no answer for piece {piece} in trial {trial.number}")
+            data = answers[trial.number, piece]
+            residues[sender] = PartialDecryption.decode(data, key, sender=sender, blocks=1).residues
+        test = test_ciphertext(key, budget, layout, epoch=epoch, trial=trial.number)
+        opened = combine(test, residues, budget, layout)
+        expected = test_digits(key, layout, epoch=epoch, trial=trial.number)
+        if not np.array_equal(opened.digits, expected.digits):
+            raise BadShareError(f"trial {trial.number} of the dry run opens to another message than the test's")

@@ -1,15 +1,18 @@
 """Key generation without a dealer that anybody must trust.
 
-Spec: tckks §3 (v1). Each piece is drawn by one of its holders as a 32-byte seed; everything about the piece follows
-from the seed, so a holder checks the whole statement by deriving it again: the piece is ternary, its error is bounded,
-and the public part is exactly b = -(a*s + e). The steps, as messages:
+Spec: tckks §3 (v1). Each ternary addend of the secret is drawn by one member as a 32-byte seed, from which everything
+about it follows. In a replicated sharing an addend is a piece, and its holders, who get the seed, check the whole
+statement by deriving it again: the piece is ternary, its error is bounded, and the public part is exactly
+b = -(a*s + e). In Shamir's sharing (`shamir`) only the dealer has the seed; holders get points, and a degree test. The
+steps, as messages:
 
-1. every dealer commits to SHA-256 of the public part of each of its pieces (nobody can choose b after seeing others');
-2. every dealer publishes the public parts and sends each piece's seed, sealed, to the other holders;
-3. every holder derives and compares; a mismatch is a complaint that opens the seed and names the dealer;
-4. everybody sums the public parts and pins the digest of the joint key;
-5. dry run: every holder answers one public test ciphertext for every piece it holds; holders of a piece must agree byte
-   for byte, and all pieces together must open the test. This covers every quorum at once.
+1. every dealer commits to the public part of each of its addends (nobody can choose b after seeing others'), and to its
+   seed, or to the table of its shares' digests;
+2. every dealer publishes the public parts, and sends each piece's seed, or each share, sealed, to its holder;
+3. Shamir only: every dealer answers the degree test's challenge;
+4. every holder checks; what it finds wrong is a complaint that anybody can judge, and names the dealer;
+5. everybody sums the public parts and pins the digest of the joint key;
+6. dry run (`dryrun`).
 """
 
 import hashlib
@@ -26,7 +29,7 @@ from ..ring import ring
 from ..suites import Suite
 from . import wire
 from .keys import JointKey, PieceKey, public_part_bytes
-from .sharing import ReplicatedSharing
+from .sharing import Sharing
 
 __all__ = [
     "SEED_BYTES",
@@ -38,6 +41,7 @@ __all__ = [
     "deal",
     "derive_piece",
     "join",
+    "seed_commitment",
     "ternary",
 ]
 
@@ -49,7 +53,7 @@ class Ceremony:
     """One key generation: suite, sharing, and the ledger position that makes its randomness its own."""
 
     suite: Suite
-    sharing: ReplicatedSharing
+    sharing: Sharing
     position: bytes
 
     def __post_init__(self) -> None:
@@ -138,6 +142,12 @@ def commitment(public_part: bytes) -> bytes:
     return hashlib.sha256(public_part).digest()
 
 
+def seed_commitment(ceremony: Ceremony, seed: PieceSeed) -> bytes:
+    """What binds a dealer to one seed for all holders of a piece, before it sends any."""
+    label = b"secure-bfl/piece-seed/v1" + ceremony.identity + seed.piece.to_bytes(2, "little")
+    return hashlib.sha256(label + seed.reveal()).digest()
+
+
 def deal(ceremony: Ceremony, member: int, *, rand: bytes) -> tuple[PieceSeed, ...]:
     """Draw the seeds of the pieces this member deals. Run by: a member, once.
 
@@ -145,7 +155,7 @@ def deal(ceremony: Ceremony, member: int, *, rand: bytes) -> tuple[PieceSeed, ..
     """
     if len(rand) != SEED_BYTES:
         raise ValueError(f"deal needs {SEED_BYTES} fresh random bytes")
-    mine = [p for p in range(ceremony.sharing.pieces) if ceremony.sharing.dealer(p) == member]
+    mine = ceremony.sharing.dealt_by(member)
     label = b"secure-bfl/deal/v1" + ceremony.identity + member.to_bytes(2, "little")
     stream = hashlib.shake_256(label + rand).digest(SEED_BYTES * len(mine))
     return tuple(PieceSeed(p, stream[SEED_BYTES * i : SEED_BYTES * (i + 1)]) for i, p in enumerate(mine))
@@ -175,7 +185,7 @@ def join(ceremony: Ceremony, public_parts: Mapping[int, bytes]) -> JointKey:
     suite, sharing = ceremony.suite, ceremony.sharing
     full = ring(suite.ring_degree, suite.key_primes)
     b = np.zeros((len(suite.key_primes), suite.ring_degree), dtype=np.uint64)
-    for piece in range(sharing.pieces):
+    for piece in range(sharing.addends):
         dealer = f"member-{sharing.dealer(piece)}"
         if piece not in public_parts:
             raise KeyGenerationError(f"the public part of piece {piece} is missing", culprits=(dealer,))

@@ -10,7 +10,7 @@
 
 from .build import SCHEMA_ID, build, encode
 from .compare import compare
-from .facts import ClientFacts, ReportFacts, RoundFacts, Spend
+from .facts import ClientFacts, ReportFacts, RoundFacts, Spend, VoidRound
 from .render import html, markdown
 from .schema import schema
 
@@ -20,6 +20,7 @@ __all__ = [
     "ReportFacts",
     "RoundFacts",
     "Spend",
+    "VoidRound",
     "build",
     "compare",
     "encode",

@@ -223,9 +223,9 @@ def _worst(clients: Sequence[ClientFacts], facts: ReportFacts, up_to: int) -> fl
 
 
 def round_numbers(facts: ReportFacts) -> tuple[int, ...]:
-    """Return every round the ledger knows of: finished, or with a reservation in it."""
+    """Return every round the ledger knows of: with a model, void, or with a reservation in it."""
     reserved = {spend.round for client in facts.clients for spend in client.spends}
-    return tuple(sorted(reserved | {entry.number for entry in facts.rounds}))
+    return tuple(sorted(reserved | {e.number for e in facts.rounds} | {e.number for e in facts.void_rounds}))
 
 
 def _spread(count: int, most: int) -> list[int]:

@@ -209,6 +209,7 @@ def _evidence(facts: ReportFacts) -> dict[str, Any]:
             }
             for entry in facts.rounds
         ],
+        "void_rounds": [{"round": entry.number, "reason": entry.reason} for entry in facts.void_rounds],
     }
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from protocols.dp.events import MAX_NOISE_MULTIPLIER_MILLI, MAX_STEPS, MIN_CLIP_UNITS, MIN_NOISE_MULTIPLIER_MILLI
 from protocols.dp.noise import MAX_DIM
 
-__all__ = ["ClientFacts", "ReportFacts", "RoundFacts", "Spend"]
+__all__ = ["ClientFacts", "ReportFacts", "RoundFacts", "Spend", "VoidRound"]
 
 _MAX_TEXT = 256
 _MAX_INT = 2**53 - 1  # every JSON reader keeps integers up to here exact
@@ -131,6 +131,18 @@ class RoundFacts:
         _check_digest("model_digest", self.model_digest)
 
 
+@dataclass(frozen=True, slots=True)
+class VoidRound:
+    """A round that ended without a model, and the operator's reason. What was spent in it stays spent."""
+
+    number: int
+    reason: str
+
+    def __post_init__(self) -> None:
+        _check_int("number", self.number, 0)
+        _check_text("reason", self.reason)
+
+
 _RANGES = {
     "log_size": (1, _MAX_INT),
     "parameters": (1, MAX_DIM),
@@ -190,6 +202,7 @@ class ReportFacts:
     clients: tuple[ClientFacts, ...]
     rounds: tuple[RoundFacts, ...]
     accuracy_ppm: int | None = None
+    void_rounds: tuple[VoidRound, ...] = ()
 
     def __post_init__(self) -> None:
         for text in ("origin", "dataset", "suite"):
@@ -215,8 +228,12 @@ class ReportFacts:
         numbers = [entry.number for entry in self.rounds]
         if any(a >= b for a, b in pairwise(numbers)):
             raise ValueError(f"rounds must strictly increase, got {numbers}")
-        if len(numbers) > self.planned_rounds:
-            raise ValueError(f"{len(numbers)} rounds are more than the {self.planned_rounds} planned")
+        _check_tuple("void_rounds", self.void_rounds, VoidRound)
+        void = [entry.number for entry in self.void_rounds]
+        if any(a >= b for a, b in pairwise(void)) or set(void) & set(numbers):
+            raise ValueError(f"void rounds must strictly increase and be none of the others, got {void}")
+        if len(numbers) + len(void) > self.planned_rounds:
+            raise ValueError(f"{len(numbers) + len(void)} rounds are more than the {self.planned_rounds} planned")
         for entry in self.rounds:
             listed = {*entry.contributors, *entry.absent}
             wrong = sorted(listed ^ set(everyone))

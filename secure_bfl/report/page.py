@@ -235,6 +235,13 @@ def _evidence(report: Mapping[str, Any]) -> Section:
         frozenset({0, 1}),
         frozenset({3, 4}),
     )
+    void = Table(
+        "Void rounds: no model came of them, and what was spent in them stays spent",
+        ("round", "the operator's reason"),
+        tuple((text(row["round"]), row["reason"]) for row in evidence["void_rounds"]),
+        frozenset({0}),
+        frozenset(),
+    )
     head = (
         ("report", identity["id"]),
         ("log", identity["origin"]),
@@ -246,7 +253,8 @@ def _evidence(report: Mapping[str, Any]) -> Section:
         ("audits", evidence["audits"]),
         ("runs included", report["scope"]["runs_included"]),
     )
-    return Section("evidence", "Evidence", (Words(evidence["recompute"]), _pairs("Identity", head, code=True), rounds))
+    blocks = (Words(evidence["recompute"]), _pairs("Identity", head, code=True), rounds)
+    return Section("evidence", "Evidence", (*blocks, void) if evidence["void_rounds"] else blocks)
 
 
 def sections(report: Mapping[str, Any]) -> tuple[Section, ...]:

@@ -19,21 +19,30 @@ IMPORTERS = {
     "cryptography": ("ledger.signing", "protocols.sampling", "secure_bfl.keystore", "secure_bfl.sealing"),
     "dp_accounting": ("protocols.dp.accounting",),
     "nacl": ("ledger._sodium",),
-    "numba": ("protocols._ring_numba",),
+    "numba": ("protocols._*numba*",),
     "numpy": ("protocols.*", "secure_bfl.*"),
     "opacus": ("secure_bfl.adapters.opacus",),
     "rich": ("secure_bfl.progress",),
     "safetensors": ("secure_bfl.model",),
     "scipy": ("protocols.dp.*",),
     "sklearn": ("secure_bfl.datasets",),
-    "tenseal": ("protocols.tckks._seal",),
+    "tenseal": ("protocols._seal", "secure_bfl.bench.tenseal_peer"),
     "torch": ("secure_bfl.adapters.*", "secure_bfl.local_training"),
-    "zstandard": ("protocols.tckks._seal",),
+    "zstandard": ("protocols._seal", "protocols.tckks._tenseal_bytes"),
 }
 # Where the name to install differs from the name to import.
 DISTRIBUTIONS = {"dp_accounting": "dp-accounting", "nacl": "pynacl", "sklearn": "scikit-learn"}
 # The modules of the extra `fast`: nothing imports them when it is itself imported, so that all works without the extra.
-OPTIONAL = ("ledger._sodium", "protocols._ring_numba")
+OPTIONAL = (
+    "ledger._sodium",
+    "protocols._encryption",
+    "protocols._fused_numba",
+    "protocols._ntt_numba",
+    "protocols._numba_vectors",
+    "protocols._opening_numba",
+    "protocols._ring_numba",
+    "protocols._wire_numba",
+)
 
 # The standard library's effects, and who may have them.
 EFFECTS = {

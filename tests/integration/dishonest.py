@@ -5,7 +5,7 @@ model that fit what they wrote. What is left to an auditor is what the files say
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,10 +35,11 @@ from secure_bfl.identity import Identity
 from secure_bfl.journal import MemoryJournal
 from secure_bfl.keystore import Keystore
 from secure_bfl.layout import PrivateFolder, PublicFolder
-from secure_bfl.member import Member
+from secure_bfl.member import KEY_STEPS, Member
 from secure_bfl.messages import AggregateVote, Body, Role
 from secure_bfl.model import GlobalModel
 from secure_bfl.odometer import MemoryOdometer
+from secure_bfl.opening import open_sum
 from secure_bfl.operator import Operator
 from secure_bfl.plan import FederationPlan
 from secure_bfl.report import build, encode, html, markdown
@@ -121,14 +122,9 @@ def _rounds(
     clients: Sequence[Client],
     model: GlobalModel,
 ) -> GlobalModel:
-    for member in members:
-        member.commit(board)
-    for member in members:
-        member.reveal(board)
-    for member in members:
-        member.check(board)
-    for member in members:
-        member.answer_test(board)
+    for step in KEY_STEPS:
+        for member in members:
+            getattr(member, step.__name__)(board)
     witnesses = {member.name: member.witness for member in members}
     for number in range(1, plan.rounds + 1):
         operator.open_round(board, number, model)
@@ -138,12 +134,17 @@ def _rounds(
         operator.add_up(board, number)
         for member in members:
             member.vote(board, number)
-        operator.request(board, number, witnesses, now=NOW)
-        for member in members:
-            member.answer(board, number)
-        with suppress(BadShareError) if cast.publishes_anyway else nullcontext():
-            model = next_model(board, number, model)
-        operator.publish_model(board, number, model)
+        if cast.publishes_anyway:
+            operator.request(board, number, witnesses, now=NOW)
+            for member in members:
+                member.answer(board, number)
+            for member in members:
+                member.check_pieces(board, number)
+            with suppress(BadShareError):
+                model = next_model(board, number, model)
+            operator.publish_model(board, number, model)
+        else:
+            model = open_sum(board, number, model, operator=operator, members=members, witnesses=witnesses, now=NOW)
     return model
 
 
@@ -164,7 +165,7 @@ def publish_everything(
     board: Board, folder: PublicFolder, witnesses: Mapping[str, CosigningWitness], model: GlobalModel
 ) -> None:
     """Certify and publish whatever the log holds, with a model and a report that fit it if there can be one."""
-    certificate = certify(board.log, witnesses, board.roster.policy, now=NOW)
+    certificate = certify(board.log, witnesses, board.replay.committee.policy, now=NOW)
     publish(board.log, certificate, folder.ledger)
     rounds = board.replay.rounds
     if len(rounds) < board.roster.plan.rounds or rounds[-1].result is None:

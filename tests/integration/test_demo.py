@@ -162,8 +162,8 @@ def test_the_ledger_holds_nothing_but_what_the_protocol_calls_for(public: Public
     assert transcript is not None
     entries = read_published(public.ledger).entries
     members, clients, threshold, rounds = 4, 4, 3, 2
-    key_steps = 4 * members
-    each = 1 + 2 * clients + 1 + 1 + members + 1 + threshold + 1
+    key_steps = 5 * members
+    each = 1 + 2 * clients + 1 + 1 + members + 1 + threshold + members + 1
     assert len(entries) == 1 + key_steps + rounds * each
 
 

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from ledger import CosigningWitness, Note, SigningKey
-from protocols.tckks import PartialDecryption, Purpose, commitment
-from protocols.tckks.wire import encoded_size
+from protocols.tckks import Purpose
 from secure_bfl.board import Board
 from secure_bfl.client import Client
 from secure_bfl.layout import PublicFolder
@@ -17,13 +15,9 @@ from secure_bfl.messages import (
     Aggregate,
     AggregateVote,
     BudgetSpend,
-    Complaint,
     DecryptionRequest,
-    KeyAnswer,
-    KeyCheck,
     Model,
     PartialAnswer,
-    PieceDigest,
     RoundClose,
     RoundOpen,
     UpdateCommit,
@@ -144,7 +138,7 @@ class ClosesEarly(Operator):
         board.append(RoundClose(number, (index,)), self.name, self.identity.signing)
 
     def add_up(self, board: Board, number: int) -> None:
-        board.append(Aggregate(number, board.round(number).commits["client-1"][1].ciphertext), self.name, self.key)
+        board.append(Aggregate(number, board.round(number).commits["client-1"][1].opened), self.name, self.key)
 
     @property
     def key(self) -> SigningKey:
@@ -165,7 +159,7 @@ class AsksTooFew(Operator):
     def request(self, board: Board, number: int, witnesses: Mapping[str, CosigningWitness | None], *, now: int) -> None:
         announced = board.round(number).aggregate
         assert announced is not None
-        body = DecryptionRequest(number, Purpose.UPDATE, announced.ciphertext, (1, 2), self.certificate(board))
+        body = DecryptionRequest(number, 0, Purpose.UPDATE, announced.ciphertext, (1, 2), self.certificate(board))
         board.append(body, self.name, self.identity.signing)
 
     def certificate(self, board: Board) -> bytes:
@@ -200,41 +194,13 @@ class AnswersTwice(Member):
     def answer(self, board: Board, number: int) -> None:
         super().answer(board, number)
         digest = board.blobs.put(b"another answer")
-        board.append(PartialAnswer(number, digest), self.name, self.identity.signing)
+        board.append(PartialAnswer(number, 0, digest), self.name, self.identity.signing)
 
 
 def test_an_aggregate_answered_twice(folder: PublicFolder) -> None:
     errors = played(Cast(members={1: AnswersTwice}), folder)
     assert len(errors) == 1
     assert errors[0].endswith("PARTIAL_DECRYPTION by member-1 has no effect: member-1 answered this aggregate twice")
-
-
-class AnswersWrongly(Member):
-    """Publishes a well-formed answer that is not its own."""
-
-    def answer(self, board: Board, number: int) -> None:
-        state, plan = board.round(number), board.roster.plan
-        assert state.request is not None
-        if self.number in state.request.active:
-            shape = (plan.blocks, len(plan.suite.data_primes), plan.ring_degree)
-            share = PartialDecryption(plan.suite, board.joint_key.digest, np.ones(shape, dtype=np.uint64))
-            digest = board.blobs.put(share.encode())
-            board.append(PartialAnswer(number, digest), self.name, self.identity.signing)
-
-
-def test_a_share_that_is_wrong(folder: PublicFolder) -> None:
-    errors = played(Cast(members={2: AnswersWrongly}, publishes_anyway=True), folder)
-    assert len(errors) == 1
-    assert errors[0].startswith("rounds: ")
-    assert "member-1, member-2" in errors[0]
-    assert "does not open" in errors[0]
-
-
-def test_an_honest_operator_makes_no_model_of_a_wrong_share(folder: PublicFolder) -> None:
-    board = play(plan_of_cheats(), Cast(members={2: AnswersWrongly}), folder)
-    assert len(board.round(1).answers) == 2
-    assert board.round(1).result is None
-    assert rejected(folder.path) == ["round 1: is not finished", "run: 0 of 1 planned rounds are finished"]
 
 
 class VotesOtherwise(Member):
@@ -250,66 +216,6 @@ def test_a_vote_for_another_sum_names_the_member(folder: PublicFolder) -> None:
     ]
 
 
-class AnswersTheDryRunWrongly(Member):
-    """Publishes other answers to the dry run than the other holders."""
-
-    def answer_test(self, board: Board) -> None:
-        held = board.roster.plan.sharing.held_by(self.number)
-        answers = tuple(PieceDigest(piece, board.blobs.put(b"wrong")) for piece in held)
-        board.append(KeyAnswer(answers), self.name, self.identity.signing)
-
-
-def test_a_dry_run_that_holders_answer_differently(folder: PublicFolder) -> None:
-    errors = played(Cast(members={1: AnswersTheDryRunWrongly}), folder)
-    told = [e for e in errors if e.startswith("key: the holders of piece")]
-    assert len(told) == 1
-    assert "answered the dry run differently" in told[0]
-    assert "member-1" in told[0]
-
-
-class Complains(Member):
-    """Complains about the first piece it holds."""
-
-    def check(self, board: Board) -> None:
-        piece = board.roster.plan.sharing.held_by(self.number)[0]
-        board.append(Complaint(piece, bytes(32)), self.name, self.identity.signing)
-        super().check(board)
-
-
-def test_a_complaint_names_both_sides(folder: PublicFolder) -> None:
-    errors = played(Cast(members={3: Complains}), folder)
-    assert any(e.startswith("key: member-3 complains about piece") and e.endswith("dealt") for e in errors)
-    assert "key: key generation is not complete" in errors
-
-
-class PinsAnotherKey(Member):
-    """Pins a joint key that nobody made."""
-
-    def check(self, board: Board) -> None:
-        board.append(KeyCheck(commitment(b"another key")), self.name, self.identity.signing)
-
-
-def test_members_that_pin_different_keys(folder: PublicFolder) -> None:
-    errors = played(Cast(members={2: PinsAnotherKey}), folder)
-    assert "key: the members pinned different joint keys" in errors
-
-
-class PinsAnotherKeyAndAnswers(PinsAnotherKey):
-    """And goes on as if it were the key."""
-
-    def answer_test(self, board: Board) -> None:
-        suite, held = board.roster.plan.suite, board.roster.plan.sharing.held_by(self.number)
-        size = encoded_size(1, suite.ring_degree, suite.data_primes)
-        answers = tuple(PieceDigest(piece, board.blobs.put(bytes([piece]) * size)) for piece in held)
-        board.append(KeyAnswer(answers), self.name, self.identity.signing)
-
-
-def test_members_that_all_pin_a_key_nobody_made(folder: PublicFolder) -> None:
-    errors = played(Cast(everyone_member=PinsAnotherKeyAndAnswers), folder)
-    told = "member-1, member-2, member-3, member-4 pinned another joint key than the one the public parts give"
-    assert errors[0] == f"key: {told}"
-
-
 # Clients.
 
 
@@ -319,7 +225,7 @@ class Copies(Client):
     def update(self, board: Board, number: int, model: GlobalModel) -> bool:
         self.reserve(board, number)
         _, commit = board.round(number).commits["client-1"]
-        board.append(UpdateCommit(number, commit.ciphertext), self.name, self.identity.signing)
+        board.append(UpdateCommit(number, 0, commit.opened, b""), self.name, self.identity.signing)
         return True
 
 
@@ -349,7 +255,7 @@ class SpendsNothing(Client):
     """Commits without recording what it spent."""
 
     def update(self, board: Board, number: int, model: GlobalModel) -> bool:
-        board.append(UpdateCommit(number, bytes(32)), self.name, self.identity.signing)
+        board.append(UpdateCommit(number, 0, bytes(32), b""), self.name, self.identity.signing)
         return True
 
 

@@ -146,7 +146,7 @@ def check_promises(out: Path, acknowledged: list[bytes]) -> None:
     check_log(out, transcript, acknowledged)
     for number in range(1, CLIENTS + 1):
         check_client(out, transcript, client_name(number))
-    for name in transcript.roster.members:
+    for name in transcript.replay.committee.members:
         check_member(out, transcript, name)
 
 
@@ -172,7 +172,7 @@ def check_client(out: Path, transcript: Transcript, name: str) -> None:
     outbox, journal = DirectoryBlobs(private.outbox), SqliteJournal(private.journal)
     for state in transcript.replay.rounds:
         assert state.spends[name].odometer in heads
-        digest = state.commits[name][1].ciphertext
+        digest = state.commits[name][1].opened
         assert outbox.has(digest)
         claim = journal.get(f"update/{transcript.replay.context.hex()}/{state.number}")
         assert claim is not None

@@ -19,7 +19,7 @@ from ledger import MemoryBlobs
 from protocols.ring import ring
 from protocols.suites import suite
 from protocols.tckks import Ceremony, PieceKey, PieceSeed, check_piece, combine, partial_decrypt
-from secure_bfl import FederationPlan, datasets, member, results, run_round
+from secure_bfl import FederationPlan, datasets, deliveries, member, results, run_round
 
 SUITE = suite(8192)
 LENGTH = 24  # leading coefficients that are searched for: a real key's are not met by chance
@@ -148,7 +148,7 @@ def test_no_object_holds_the_secret_key(monkeypatch: pytest.MonkeyPatch) -> None
     plan = FederationPlan.create("digits", clients=3, members=4, threshold=3, rounds=1)
     assert plan.suite == SUITE
     listener = Listener(plan.sharing.pieces)
-    monkeypatch.setattr(member, "check_piece", listener.check_piece)
+    monkeypatch.setattr(deliveries, "check_piece", listener.check_piece)
     monkeypatch.setattr(member, "partial_decrypt", listener.around("a member's answer", partial_decrypt))
     monkeypatch.setattr(results, "combine", listener.around("the combination", combine))
     outcome = run_round(plan, datasets.load("digits", 3).shares, blobs=MemoryBlobs(), now=1_700_000_000)

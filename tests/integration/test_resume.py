@@ -6,6 +6,7 @@ import pytest
 
 from ledger import read_published
 from secure_bfl.client import Client
+from secure_bfl.key_member import KeyHolder
 from secure_bfl.member import Member
 from secure_bfl.operator import Operator
 
@@ -69,7 +70,8 @@ def test_a_lost_ciphertext_comes_back_from_its_sender_while_the_round_is_open(
 @pytest.mark.parametrize(
     ("party", "step"),
     [
-        (Member, "check"),
+        (KeyHolder, "check"),
+        (Member, "check_pieces"),
         (Client, "reserve"),
         (Operator, "request"),
         (Operator, "publish_model"),

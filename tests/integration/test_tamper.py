@@ -36,9 +36,10 @@ def blobs_by_kind(folder: PublicFolder) -> dict[str, list[Path]]:
     transcript = Auditor(folder).verify(with_report=False).transcript
     assert transcript is not None
     replay, kinds = transcript.replay, dict[str, set[bytes]]()
-    kinds["public part"] = set(replay.ceremony.parts().values())
+    kinds["public part"] = {p.part for commit in replay.ceremony.commits.values() for p in commit.parts}
+    kinds["deliveries"] = {body.deliveries for _, body in replay.ceremony.delivered.values()}
     kinds["dry-run answer"] = {d for same in replay.ceremony.answered().values() for d in same}
-    kinds["ciphertext"] = {c.ciphertext for state in replay.rounds for _, c in state.commits.values()}
+    kinds["ciphertext"] = {c.opened for state in replay.rounds for _, c in state.commits.values()}
     kinds["share"] = {a.answer for state in replay.rounds for a in state.answers.values()}
     kinds["aggregate"] = {s.aggregate.ciphertext for s in replay.rounds if s.aggregate}
     kinds["model"] = {s.result.model for s in replay.rounds if s.result} | {s.model for s in replay.rounds}
@@ -53,7 +54,8 @@ def blob_path(folder: PublicFolder, digest: bytes) -> Path:
 PIECES = 6  # of a key among 4 members of whom 3 decrypt
 KINDS = {
     "public part": (PIECES, "key: blob {} is corrupt"),
-    "dry-run answer": (PIECES, "key: blob {} is corrupt"),
+    "deliveries": (4, "withholds its deliveries: blob {} is corrupt"),
+    "dry-run answer": (PIECES, "withholds an answer to the dry run: blob {} is corrupt"),
     "ciphertext": (8, "rounds: blob {} is corrupt"),
     "share": (6, "rounds: blob {} is corrupt"),
     "aggregate": (2, "rounds: blob {} is corrupt"),

@@ -29,3 +29,13 @@ def test_no_dtype_is_converted(dtype: str) -> None:
 def test_no_other_shape(shape: tuple[int | None, ...]) -> None:
     with pytest.raises(ValueError, match="expected shape"):
         frozen(np.zeros(3, dtype=np.int64), np.int64, shape)
+
+
+def test_what_is_given_away_is_not_copied() -> None:
+    """Read-only and the owner of its memory. A view, which someone else may write through, is copied."""
+    mine = np.arange(6, dtype=np.int64)
+    view = mine[:]
+    view.setflags(write=False)
+    assert frozen(view, np.int64, (6,)) is not view
+    mine.setflags(write=False)
+    assert frozen(mine, np.int64, (6,)) is mine

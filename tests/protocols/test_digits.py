@@ -46,3 +46,17 @@ def test_no_other_shape(shape: tuple[int, ...]) -> None:
 
 def test_no_digit_is_printed() -> None:
     assert "15" not in repr(DigitBlocks(LAYOUT, np.full((1, 2, 4), 15, dtype=np.int64))).replace("width=5", "")
+
+
+@pytest.mark.parametrize(
+    ("per_coefficient", "modulus", "message"),
+    [(1, 7, "needs another digit"), (2, 8, "odd"), (2, 1, "odd"), (2, 33, "at most 5 bits"), (2, -7, "odd")],
+)
+def test_impossible_checksums(per_coefficient: int, modulus: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DigitLayout(5, per_coefficient, 4, checksum=modulus)
+
+
+def test_a_checksum_takes_one_digit() -> None:
+    layout = DigitLayout(5, 3, 4, checksum=7)
+    assert (layout.value_digits, layout.values_per_block, layout.blocks(9)) == (2, 8, 2)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from protocols.digits import DigitBlocks, DigitLayout
 from protocols.errors import CapacityError, DecodeError
 from protocols.grid import Grid, GridVector
-from protocols.packing import digit_width, pack, unpack
+from protocols.packing import checksum_modulus, digit_width, pack, unpack
 
 GRID = Grid(6, 0)
 LAYOUT = DigitLayout(width=9, per_coefficient=3, coefficients=4)
@@ -70,3 +70,62 @@ def test_the_wrong_number_of_blocks_is_refused() -> None:
 def test_padding_that_is_not_zero_is_refused() -> None:
     with pytest.raises(DecodeError, match="padding behind the last value is not zero"):
         unpack(pack(vector([1] * 12), LAYOUT, clients=8), 11)
+
+
+CHECKED = DigitLayout(width=9, per_coefficient=3, coefficients=4, checksum=checksum_modulus(GRID, 9))
+
+
+@given(st.integers(4, 20), st.integers(2, 500))
+def test_the_checksum_s_modulus_is_a_prime_that_no_carry_is_a_multiple_of(value_bits: int, clients: int) -> None:
+    grid = Grid(value_bits, 0)
+    width = digit_width(grid, clients)
+    modulus = checksum_modulus(grid, width)
+    assert all(modulus % divisor for divisor in range(2, 1 + int(modulus**0.5)))
+    assert modulus // 2 <= grid.largest  # a checksum digit needs no more room than a value
+    assert (1 - 2**width) % modulus
+    assert (1 + 2**width) % modulus
+
+
+def test_values_too_short_for_a_checksum_are_refused() -> None:
+    with pytest.raises(CapacityError, match="values of 2 bits are too short for a checksum digit"):
+        checksum_modulus(Grid(2, 0), 5)
+
+
+@given(st.lists(st.lists(st.integers(-31, 31), min_size=11, max_size=11), min_size=1, max_size=8))
+def test_sums_keep_the_checksum(clients: list[list[int]]) -> None:
+    total = DigitBlocks(CHECKED, sum(pack(vector(values), CHECKED, clients=8).digits for values in clients))
+    assert unpack(total, 11).tolist() == [sum(column) for column in zip(*clients, strict=True)]
+    assert CHECKED.values_per_block == 8
+
+
+def read(coefficients: list[int]) -> DigitBlocks:
+    """Digits as they are read from one coefficient each: a digit out of range carries into the next."""
+    digits = np.zeros((1, 3, 4), dtype=np.int64)
+    for at, message in enumerate(coefficients):
+        for plane in range(3):
+            digits[0, plane, at] = (message + 256) % 512 - 256
+            message = (message - digits[0, plane, at]) >> 9
+    return DigitBlocks(CHECKED, digits)
+
+
+@pytest.mark.parametrize("plane", [0, 1])
+@pytest.mark.parametrize("value", [254, 300, -260, 511, -1000])
+def test_a_client_out_of_range_is_seen_where_it_carries(plane: int, value: int) -> None:
+    honest = pack(vector([3] * 8), CHECKED, clients=8).digits[0].astype(object)
+    messages = [sum(int(honest[d, i]) << (9 * d) for d in range(3)) for i in range(4)]
+    assert unpack(read(messages), 8).tolist() == [3] * 8
+    half = CHECKED.checksum // 2
+    its_checksum = (6 + value + half) % CHECKED.checksum - half  # of the values it has, though they do not fit
+    messages[2] += (value << (9 * plane)) + ((its_checksum - 6) << 18)
+    with pytest.raises(DecodeError, match="block 0: a checksum digit is wrong"):
+        unpack(read(messages), 8)
+    plain = DigitBlocks(LAYOUT, read(messages).digits)
+    assert unpack(plain, 12)[plane * 4 + 2] != 3 + value  # without the digit the wrong sums would be taken
+
+
+def test_a_wrong_value_with_its_own_checksum_is_not_seen() -> None:
+    """The limit: the checksum finds clients out of range by accident, not those who choose it to fit."""
+    digits = pack(vector([3] * 8), CHECKED, clients=8).digits.copy()
+    digits[0, 0, 0] += 50
+    digits[0, 2, 0] += 50 - (CHECKED.checksum if digits[0, 2, 0] + 50 > CHECKED.checksum // 2 else 0)
+    assert unpack(DigitBlocks(CHECKED, digits), 8)[0] == 53

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from protocols import _seal
 from protocols.arrays import Float64Array, UInt64Array
 from protocols.ring import Engine, Ring, engine
 from protocols.suites import RING_DEGREES, suite
 from tests.protocols.polynomials import adversarial_residues, random_residues
 
 ROOT = Path(__file__).resolve().parents[2]
+SMALL = 1024  # the least degree that is compiled
 Make = Callable[[int, int, tuple[int, ...]], UInt64Array]
 
 
@@ -95,15 +97,15 @@ def test_both_engines_give_the_same_residues_when_every_layer_adds(rings: tuple[
 
 
 def test_broadcasting_is_that_of_numpy() -> None:
-    reference, compiled = both(256, suite(8192).data_primes)
+    reference, compiled = both(SMALL, suite(8192).data_primes)
     k = len(reference.primes)
-    x = np.stack([random_residues(seed, 256, reference.primes) for seed in range(6)])
+    x = np.stack([random_residues(seed, SMALL, reference.primes) for seed in range(6)])
     for one, other in (
         (x, x[1]),
         (x[1], x),
         (x[0], reference.constant(12345)),
         (reference.constant(5), reference.constant(-7)),
-        (x.reshape(2, 3, k, 256), x[:3]),
+        (x.reshape(2, 3, k, SMALL), x[:3]),
         (x[:0], x[0]),
         (x[0, 4:] % np.uint64(2), x[0]),
     ):
@@ -113,8 +115,8 @@ def test_broadcasting_is_that_of_numpy() -> None:
 
 
 def test_arrays_that_are_read_only_strided_or_unaligned_are_taken() -> None:
-    reference, compiled = both(256, suite(8192).data_primes)
-    x = random_residues(3, 256, reference.primes)
+    reference, compiled = both(SMALL, suite(8192).data_primes)
+    x = random_residues(3, SMALL, reference.primes)
     read_only = x.copy()
     read_only.setflags(write=False)
     strided = np.repeat(x, 2, axis=1)[:, ::2]
@@ -140,31 +142,33 @@ def test_many_threads_get_what_one_gets(compute: Engine) -> None:
             assert all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
-@pytest.mark.parametrize("compute", ["numpy", "numba"])
+@pytest.mark.parametrize("compute", ["numpy", "seal", "numba"])
 def test_another_shape_is_refused_by_both(compute: Engine) -> None:
     if compute == "numba":
         pytest.importorskip("numba")
-    small = Ring(256, suite(8192).data_primes, compute=compute)
+    small = Ring(SMALL, suite(8192).data_primes, compute=compute)
     for act in (small.ntt, small.inverse_ntt):
-        with pytest.raises(ValueError, match="reshape"):
-            act(np.zeros((len(small.primes), 255), dtype=np.uint64))
+        for shape in ((len(small.primes), SMALL - 1), (1, SMALL), (SMALL,)):
+            with pytest.raises(ValueError, match="polynomials here are"):
+                act(np.zeros(shape, dtype=np.uint64))
 
 
 def test_a_degree_beyond_the_bound_is_computed_by_numpy() -> None:
     primes = (786433,)  # 1 modulo 2^18
     assert Ring(1 << 16, primes, compute="numba")._kernels is None
+    small = Ring(SMALL // 2, primes, compute="numba")
+    with pytest.raises(ValueError, match="a ring of degree 512 is not compiled here"):
+        small.compiled.ntt(random_residues(1, SMALL // 2, primes))
 
 
 def test_numba_is_chosen_where_it_is_installed(fresh_choice: None) -> None:
     pytest.importorskip("numba")
     assert engine() == "numba"
-    assert Ring(256, suite(8192).data_primes)._kernels is not None
+    assert Ring(SMALL, suite(8192).data_primes)._kernels is not None
 
 
 @pytest.mark.parametrize("wrong", ["ntt", "inverse_ntt", "multiply"])
-def test_numpy_is_chosen_where_the_engines_disagree(
-    fresh_choice: None, monkeypatch: pytest.MonkeyPatch, wrong: str
-) -> None:
+def test_seal_is_chosen_where_numba_differs(fresh_choice: None, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     pytest.importorskip("numba")
     from protocols._ring_numba import Kernels
 
@@ -176,81 +180,114 @@ def test_numpy_is_chosen_where_the_engines_disagree(
         return result
 
     monkeypatch.setattr(Kernels, wrong, off_by_one)
-    assert engine() == "numpy"
-    assert Ring(256, suite(8192).data_primes)._kernels is None
+    assert engine() == "seal"
+    assert Ring(SMALL, suite(8192).data_primes)._kernels is None
 
 
 @pytest.mark.parametrize("error", [ImportError, OSError])
-def test_numpy_is_chosen_where_numba_does_not_load(
+def test_the_next_engine_is_chosen_where_one_does_not_load(
     fresh_choice: None, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     def fails(_: Ring) -> None:
         raise error
 
     monkeypatch.setattr(Ring, "_compiled", fails)
+    assert engine() == "seal"
+    engine.cache_clear()
+    monkeypatch.setattr(Ring, "_sealed", fails)
     assert engine() == "numpy"
 
 
-def test_numpy_is_chosen_without_numba(fresh_choice: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("wrong", ["ntt", "inverse_ntt"])
+def test_numpy_is_chosen_where_seal_differs_too(
+    fresh_choice: None, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    def fails(_: Ring) -> None:
+        raise ImportError
+
+    right = getattr(_seal.SealTransforms, wrong)
+
+    def off_by_one(self: _seal.SealTransforms, x: UInt64Array) -> UInt64Array:
+        result: UInt64Array = right(self, x)
+        result[-1, -1] ^= np.uint64(1)
+        return result
+
+    monkeypatch.setattr(Ring, "_compiled", fails)
+    monkeypatch.setattr(_seal.SealTransforms, wrong, off_by_one)
+    assert engine() == "numpy"
+
+
+def test_seal_is_chosen_without_numba(fresh_choice: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "protocols._ring_numba", raising=False)
-    assert engine() == "numpy"
-    small = Ring(256, suite(8192).data_primes)
-    x = random_residues(3, 256, small.primes)
+    for name in [name for name in sys.modules if name.startswith("protocols._") and "numba" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    assert engine() == "seal"
+    small = Ring(SMALL, suite(8192).data_primes)
+    x = random_residues(3, SMALL, small.primes)
     assert np.array_equal(small.inverse_ntt(small.ntt(x)), x)
     with pytest.raises(ImportError):
-        Ring(256, suite(8192).data_primes, compute="numba").ntt(x)
+        Ring(SMALL, suite(8192).data_primes, compute="numba").ntt(x)
 
 
 _COUNT_CACHE_HITS = """
-from protocols import _ring_numba
-from protocols.ring import engine
-assert engine() == "numba"
-kernels = (_ring_numba._forward, _ring_numba._inverse, _ring_numba._products)
-print(sum(sum(kernel.stats.cache_hits.values()) for kernel in kernels), _ring_numba.__file__)
+from protocols import _wire_numba
+kernels = (_wire_numba.check, _wire_numba.read, _wire_numba.accumulate, _wire_numba.write)
+print(len(kernels), sum(sum(made.stats.cache_hits.values()) for made in kernels), _wire_numba.__file__)
 """
 
 
 @pytest.mark.slow
-def test_a_second_process_does_not_compile_again_and_no_cache_is_needed(tmp_path: Path) -> None:
+def test_a_second_process_compiles_only_what_changed(tmp_path: Path) -> None:
     pytest.importorskip("numba")
     shutil.copytree(ROOT / "protocols", tmp_path / "protocols", ignore=shutil.ignore_patterns("__pycache__", "tckks"))
 
-    def hits(**environment: str) -> int:
+    def hits(**environment: str) -> tuple[int, int]:
         command = [sys.executable, "-c", _COUNT_CACHE_HITS]
         inherited = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
         variables = {**inherited, "PYTHONDONTWRITEBYTECODE": "1", **environment}
         done = subprocess.run(command, cwd=tmp_path, env=variables, check=True, capture_output=True, text=True)
-        found, file = done.stdout.split()
+        kernels, found, file = done.stdout.split()
         assert Path(file).is_relative_to(tmp_path)
-        return int(found)
+        return int(kernels), int(found)
 
     def kept() -> int:
         return len(list(tmp_path.rglob("*.nbc")))
 
-    assert hits() == 0
-    assert kept() == 3
-    assert hits() == 3
-    shutil.rmtree(tmp_path / "protocols" / "__pycache__")
+    kernels, found = hits()
+    assert found == 0
+    assert kept() == kernels
+    assert hits() == (kernels, kernels)
+    with (tmp_path / "protocols" / "_ntt_numba.py").open("a") as file:  # a part of others, in which it disappears
+        file.write("# changed\n")
+    assert hits() == (kernels, 0)
+
+
+@pytest.mark.slow
+def test_no_cache_is_needed(tmp_path: Path) -> None:
+    pytest.importorskip("numba")
+    shutil.copytree(ROOT / "protocols", tmp_path / "protocols", ignore=shutil.ignore_patterns("__pycache__", "tckks"))
     for folder in ("protocols/__pycache__", "home"):  # files in the places of the folders to cache in
         (tmp_path / folder).write_bytes(b"")
-    assert hits(HOME=str(tmp_path / "home"), XDG_CACHE_HOME=str(tmp_path / "home")) == 0
-    assert kept() == 0
+    command = [sys.executable, "-c", "from protocols import _wire_numba; print(_wire_numba.check.stats.cache_hits)"]
+    inherited = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    places = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home"), "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run(command, cwd=tmp_path, env={**inherited, **places}, check=True, capture_output=True)
+    assert not list(tmp_path.rglob("*.nbc"))
 
 
 @pytest.mark.parametrize("error", [RuntimeError, OSError])
 def test_kernels_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
     numba = pytest.importorskip("numba")
-    from protocols import _ring_numba
+    from protocols import _numba_vectors
 
     def full(*arguments: object, cache: bool = False, **options: Any) -> Any:
         if cache:
             raise error("no place for a cache")
         return numba.njit(*arguments, **options)
 
-    monkeypatch.setattr(_ring_numba, "njit", full)
+    monkeypatch.setattr(_numba_vectors, "njit", full)
 
-    @_ring_numba._kernel(numba.float64[::1])
+    @_numba_vectors.kernel(numba.float64[::1])
     def doubled(x: Float64Array) -> None:
         for i in range(len(x)):
             x[i] *= 2

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from protocols import suites
+from protocols import _seal, suites
 from protocols.errors import CapacityError
 from protocols.ring import MAX_PRIME_BITS, is_prime
 from protocols.suites import MAX_MODULUS_BITS, RING_DEGREES, for_model, suite
-from protocols.tckks import _seal, check_suite
+from protocols.tckks import check_suite
 
 
 @pytest.mark.parametrize("degree", RING_DEGREES)
@@ -37,7 +37,11 @@ def test_the_primes(degree: int) -> None:
 
 @pytest.mark.parametrize(
     ("degree", "bits", "smudging"),
-    [(8192, [48] * 3 + [32, 24], 75), (16384, [48] * 8 + [32], 90), (32768, [48] * 18, 90)],
+    [
+        (8192, [48, 48, 32, 48, 24], 75),
+        (16384, [48] * 6 + [40, 48, 40], 90),
+        (32768, [48] * 16 + [48, 40], 90),
+    ],
 )
 def test_sizes_are_what_the_specification_prints(degree: int, bits: list[int], smudging: int) -> None:
     preset = suite(degree)
@@ -67,14 +71,25 @@ def test_no_other_degree(degree: int) -> None:
         suite(degree)
 
 
-def test_the_small_ring_serves_small_models() -> None:
-    assert [for_model(n).ring_degree for n in (1, 650, 40960, 40961, 10**7)] == [8192, 8192, 8192, 16384, 16384]
+@pytest.mark.parametrize("degree", RING_DEGREES)
+def test_what_an_answer_drops_is_noise(degree: int) -> None:
+    """Two bits of the smudging stay above what is dropped, so rounding costs nothing that counts."""
+    preset = suite(degree)
+    assert preset.answer_primes == preset.data_primes[:-2]
+    assert preset.answer_modulus * preset.dropped_modulus == preset.data_modulus
+    assert 2**2 <= 2**preset.smudging_bits / preset.dropped_modulus < 2**4
+
+
+def test_the_ring_grows_with_the_model() -> None:
+    sizes = (1, 650, 40960, 40961, 4_000_000, 4_000_001, 10**9)
+    degrees = [8192, 8192, 8192, 16384, 16384, 32768, 32768]
+    assert [for_model(n).ring_degree for n in sizes] == degrees
     with pytest.raises(ValueError, match="at least one parameter"):
         for_model(0)
 
 
 def test_a_table_that_is_too_small_for_the_primes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suites, "_byte_aligned_bits", lambda bits: (48, 48, 48, 48, 48))
+    monkeypatch.setitem(suites._DATA_BITS, 8192, (48, 48, 48, 48, 48))
     with pytest.raises(CapacityError, match="257 modulus bits exceed the table's 218"):
         suites.suite.__wrapped__(8192)
 

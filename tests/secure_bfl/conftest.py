@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from protocols.tckks import sharing as sharing_module
 from secure_bfl.datasets import load
 from secure_bfl.local_training import Records
 from secure_bfl.plan import FederationPlan
 from tests.secure_bfl.federation import Federation
+from tests.secure_bfl.keyrun import REPLICATED, SHAMIR, SMALL, founded_on, small_plan
 from tests.secure_bfl.script import Script
 
 
@@ -82,3 +84,37 @@ def finished(requested: Federation) -> Federation:
 def script(plan: FederationPlan) -> Script:
     """A legal run of two rounds with made-up digests."""
     return Script(plan)
+
+
+# Small committees, for tests of the key.
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shamir's sharing from 3 of 4 on, so that it stays quick."""
+    monkeypatch.setattr(sharing_module, "MAX_REPLICATED_PIECES", SMALL)
+
+
+@pytest.fixture(scope="session")
+def keyed_plans() -> dict[tuple[int, int], Federation]:
+    """A federation with a key, for each kind of sharing."""
+    made = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharing_module, "MAX_REPLICATED_PIECES", SMALL)
+        for members, threshold in (REPLICATED, SHAMIR):
+            federation = founded_on(small_plan(members, threshold, committee_changes=3), load("digits", 2).shares)
+            federation.generate_key()
+            made[members, threshold] = federation
+    return made
+
+
+@pytest.fixture
+def trio(small: None, keyed_plans: dict[tuple[int, int], Federation]) -> Federation:
+    """2 of 3, with a key; pieces stay few."""
+    return keyed_plans[REPLICATED].copy()
+
+
+@pytest.fixture
+def quartet(small: None, keyed_plans: dict[tuple[int, int], Federation]) -> Federation:
+    """3 of 4 in Shamir's sharing, with a key."""
+    return keyed_plans[SHAMIR].copy()

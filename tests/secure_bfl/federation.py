@@ -17,13 +17,13 @@ from secure_bfl.client import Client
 from secure_bfl.identity import Identity, Secrets
 from secure_bfl.journal import MemoryJournal
 from secure_bfl.local_training import Records
-from secure_bfl.member import Member
+from secure_bfl.member import KEY_STEPS, Member
 from secure_bfl.messages import Role
 from secure_bfl.model import GlobalModel
 from secure_bfl.odometer import MemoryOdometer
 from secure_bfl.operator import Operator
 from secure_bfl.plan import FederationPlan
-from secure_bfl.results import check_dry_run, next_model
+from secure_bfl.results import next_model
 from secure_bfl.roster import OPERATOR, client_name, member_name
 
 NOW = 1_700_000_000
@@ -143,10 +143,9 @@ class Federation:
         self.operator.found(self.board, self.plan, tuple(i.party for i in self.identities.values()))
 
     def generate_key(self) -> None:
-        for step in (Member.commit, Member.reveal, Member.check, Member.answer_test):
+        for step in KEY_STEPS:
             for member in self.members:
                 step(member, self.board)
-        check_dry_run(self.board)
 
     def open_and_update(self, number: int, model: GlobalModel) -> None:
         self.operator.open_round(self.board, number, model)
@@ -163,8 +162,9 @@ class Federation:
         self.operator.request(self.board, number, self.witnesses, now=NOW)
 
     def answer_and_publish(self, number: int, model: GlobalModel) -> GlobalModel:
-        for member in self.members:
-            member.answer(self.board, number)
+        for step in (Member.answer, Member.check_pieces):
+            for member in self.members:
+                step(member, self.board, number)
         following = next_model(self.board, number, model)
         self.operator.publish_model(self.board, number, following)
         return following

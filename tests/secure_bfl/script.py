@@ -1,28 +1,32 @@
 """A legal run, entry by entry, with real signatures and made-up digests: replay never looks into a blob."""
 
 import copy
+from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from ledger import Log, MemoryBlobs, MemoryStore, MemoryWitnessStore, SigningKey, Value, Witness, sign_entry
-from protocols.tckks import Purpose
+from protocols.tckks import Purpose, fingerprint_bytes
 from secure_bfl.board import Board
 from secure_bfl.messages import (
+    DENSE,
+    AddendCommit,
     Aggregate,
     AggregateVote,
     Body,
     BudgetSpend,
     DecryptionRequest,
     Genesis,
+    KeyAccept,
     KeyAnswer,
     KeyCheck,
     KeyCommit,
     KeyReveal,
     Model,
     PartialAnswer,
-    PieceDigest,
+    PieceCheck,
     RoundClose,
     RoundOpen,
-    SealedSeed,
+    TrialAnswer,
     UpdateCommit,
 )
 from secure_bfl.operator import Operator
@@ -126,23 +130,23 @@ class Script:
         sharing = self.plan.sharing
         self._phase = 1
         for name in self.members:
-            self._add(KeyCommit(tuple(PieceDigest(p, digest("part", p)) for p in self.dealt(name))), name)
+            self._add(
+                KeyCommit(0, tuple(AddendCommit(p, digest("part", p), digest("dealing", p)) for p in self.dealt(name))),
+                name,
+            )
         self._phase = 2
         for name in self.members:
-            seeds = [
-                SealedSeed(p, holder, b"sealed")
-                for p in self.dealt(name)
-                for holder in sharing.holders(p)
-                if member_name(holder) != name
-            ]
-            self._add(KeyReveal(tuple(seeds)), name)
+            self._add(KeyReveal(0, tuple(self.dealt(name)), digest("deliveries", name)), name)
         self._phase = 3
         for name in self.members:
-            self._add(KeyCheck(digest("joint key")), name)
+            self._add(KeyCheck(0, digest("joint key")), name)
         self._phase = 4
         for name in self.members:
             held = sharing.held_by(member_number(name))
-            self._add(KeyAnswer(tuple(PieceDigest(p, digest("answer", p)) for p in held)), name)
+            self._add(KeyAnswer(0, tuple(TrialAnswer(0, p, digest("answer", p)) for p in held)), name)
+        self._phase = 5
+        for name in self.members:
+            self._add(KeyAccept(0, digest("joint key")), name)
 
     def _round(self, number: int) -> None:
         plan, opened = self.plan, self._phase
@@ -155,7 +159,7 @@ class Script:
         cohort = []
         for name in self.clients:
             cohort.append(self.log.size)
-            self._add(UpdateCommit(number, digest("update", number, name)), name)
+            self._add(update(number, digest("update", number, name)), name)
         self._phase = opened + 4
         self._add(RoundClose(number, tuple(cohort)), OPERATOR)
         self._phase = opened + 5
@@ -166,12 +170,22 @@ class Script:
         self._phase = opened + 7
         certificate = self._board.certify(self.witnesses, now=NOW).note
         active = tuple(range(1, plan.threshold + 1))
-        self._add(DecryptionRequest(number, Purpose.UPDATE, digest("sum", number), active, certificate), OPERATOR)
+        self._add(DecryptionRequest(number, 0, Purpose.UPDATE, digest("sum", number), active, certificate), OPERATOR)
         self._phase = opened + 8
         for member in active:
-            self._add(PartialAnswer(number, digest("share", number, member)), member_name(member))
+            self._add(PartialAnswer(number, 0, digest("share", number, member)), member_name(member))
         self._phase = opened + 9
+        for name in self.members:
+            self._add(self.check(number, name), name)
+        self._phase = opened + 10
         self._add(Model(number, digest("model", number), -1), OPERATOR)
+
+    def check(self, number: int, name: str, *, attempt: int = 0, lies: Container[int] = ()) -> PieceCheck:
+        """A member's fingerprints: all holders of a piece agree, but for the pieces about which this one lies."""
+        size = fingerprint_bytes(self.plan.suite)
+        held = self.plan.sharing.held_by(member_number(name))
+        prints = tuple(bytes([piece, piece in lies]) * (size // 2) for piece in held)
+        return PieceCheck(number, attempt, prints)
 
     def spend(self, number: int, name: str) -> BudgetSpend:
         """What a client spends in a round of the plan."""
@@ -187,18 +201,23 @@ class Script:
         return replace(body, **changes)  # type: ignore[arg-type]  # fields of a request
 
 
+def update(number: int, opened: bytes) -> UpdateCommit:
+    """A dense update."""
+    return UpdateCommit(number, DENSE, opened, b"")
+
+
 @dataclass(frozen=True)
 class State:
     """Everything that replay knows, apart from what it ignored."""
 
     roster: Roster | None
     context: bytes
-    ceremony: CeremonyState
+    ceremonies: list[CeremonyState]
     rounds: list[RoundState]
 
     @classmethod
     def of(cls, replay: Replay) -> "State":
-        return cls(replay.roster, replay.context, copy.deepcopy(replay.ceremony), copy.deepcopy(replay.rounds))
+        return cls(replay.roster, replay.context, copy.deepcopy(replay.ceremonies), copy.deepcopy(replay.rounds))
 
 
 def check_ignored(replay: Replay, data: bytes, *, hostile: bool | None = None) -> Ignored:

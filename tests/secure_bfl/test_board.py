@@ -81,7 +81,9 @@ def test_public_parts_are_those_committed(keyed: Federation) -> None:
     federation = keyed.copy()
     board = federation.board
     part = board.public_part(0)
-    assert commitment(part) == board.replay.ceremony.parts()[0]
+    counted = board.replay.ceremony.commitment(0)
+    assert counted is not None
+    assert commitment(part) == counted[0].part
     federation.blobs._blobs[commitment(part)] = part[:-1] + bytes([part[-1] ^ 1])
     with pytest.raises(BlobError, match="corrupt"):
         board.public_part(0)
@@ -101,7 +103,7 @@ def test_a_malformed_part_names_its_dealer(founded: Federation) -> None:
     ceremony = federation.board.replay.ceremony
     commit = ceremony.commits[dealer]
     parts = tuple(
-        dataclasses.replace(p, digest=federation.blobs.put(bytes(part))) if p.piece == 0 else p for p in commit.parts
+        dataclasses.replace(p, part=federation.blobs.put(bytes(part))) if p.addend == 0 else p for p in commit.parts
     )
     ceremony.commits[dealer] = dataclasses.replace(commit, parts=parts)
     with pytest.raises(KeyGenerationError, match="public part of piece 0") as caught:
@@ -144,7 +146,7 @@ def test_certificates_cover_the_end(opened: Federation) -> None:
     assert certificate.checkpoint.root == federation.board.replay.root()
     with pytest.raises(ledger.QuorumError) as caught:
         federation.board.certify(dict.fromkeys(federation.witnesses), now=NOW)
-    assert caught.value.missing == federation.board.roster.members
+    assert caught.value.missing == federation.board.replay.committee.members
 
 
 def test_a_log_with_ignored_entries_opens(plan: FederationPlan, keyed: Federation) -> None:

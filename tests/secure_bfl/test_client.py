@@ -93,7 +93,7 @@ def test_the_order_of_effects(opened: Federation, monkeypatch: pytest.MonkeyPatc
     )
     ciphertext = claimed(federation)
     assert ciphertext is not None
-    assert state.commits[NAME][1] == UpdateCommit(1, hashlib.sha256(ciphertext).digest())
+    assert state.commits[NAME][1] == UpdateCommit(1, 0, hashlib.sha256(ciphertext).digest(), b"")
     assert federation.blobs.get(hashlib.sha256(ciphertext).digest(), size=len(ciphertext)) == ciphertext
 
 
@@ -121,7 +121,7 @@ def test_a_crash_anywhere(opened: Federation, when: str, effect: str) -> None:
     assert len(federation.disks[NAME].odometer.reservations) == 1
     assert federation.disks[NAME].journal.count("") == 1
     sent = hashlib.sha256(after).digest()
-    assert board.round(1).commits[NAME][1].ciphertext == sent
+    assert board.round(1).commits[NAME][1].opened == sent
     assert federation.blobs.has(sent)
     own = [entry for entry in federation.log.entries() if parse_entry(entry).sender == NAME]
     assert len(own) == 2, "one spend and one commitment, ever"
@@ -145,7 +145,7 @@ def test_nothing_is_visible_before_it_is_committed(opened: Federation, monkeypat
 
 def _is_committed(federation: Federation, data: bytes) -> bool:
     commit = federation.board.round(1).commits.get(NAME)
-    return commit is not None and commit[1].ciphertext == hashlib.sha256(data).digest()
+    return commit is not None and commit[1].opened == hashlib.sha256(data).digest()
 
 
 @pytest.mark.usefixtures("quick")
@@ -154,18 +154,18 @@ def test_a_copier_comes_too_late(opened: Federation) -> None:
     board, copier = federation.board, federation.clients[1]
     copier.reserve(board, 1)
     federation.clients[0].update(board, 1, federation.zero)
-    stolen = board.round(1).commits[NAME][1].ciphertext
+    stolen = board.round(1).commits[NAME][1].opened
     with pytest.raises(StateError, match="client-2: UPDATE_COMMIT is not allowed now: this ciphertext was"):
-        board.append(UpdateCommit(1, stolen), copier.name, copier.identity.signing)
+        board.append(UpdateCommit(1, 0, stolen, b""), copier.name, copier.identity.signing)
     assert copier.update(board, 1, federation.zero), "it can still send its own"
-    assert board.round(1).commits["client-2"][1].ciphertext != stolen
+    assert board.round(1).commits["client-2"][1].opened != stolen
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_lost_upload_is_sent_again(opened: Federation) -> None:
     federation = opened.copy()
     federation.clients[0].update(federation.board, 1, federation.zero)
-    digest_sent = federation.board.round(1).commits[NAME][1].ciphertext
+    digest_sent = federation.board.round(1).commits[NAME][1].opened
     data = federation.blobs._blobs.pop(digest_sent)
     assert federation.client(1).update(federation.board, 1, federation.zero)
     assert federation.blobs._blobs[digest_sent] == data

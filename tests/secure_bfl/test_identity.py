@@ -75,3 +75,50 @@ def test_secret_hygiene() -> None:
         for action in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError, match="cannot be pickled or copied"):
                 action(thing)
+
+
+def test_who_retires_keeps_its_public_side_only() -> None:
+    identity = identity_of("member-1", Role.MEMBER)
+    party, seed = identity.party, identity.sealing_seed()
+    identity.secrets.put("deal/x", bytes(32))
+    assert not identity.retired
+    for _ in range(2):
+        identity.retire("deal/x")
+        assert identity.retired
+        assert identity.party == party
+        assert identity.secrets.get("sealing") is None
+        assert identity.secrets.get("deal/x") is None
+        with pytest.raises(KeystoreError, match="member-1 has no sealing key"):
+            _ = identity.sealing
+        with pytest.raises(KeystoreError, match="lacks the sealing key"):
+            identity.sealing_seed()
+    again = Identity("member-1", Role.MEMBER, identity.secrets)
+    assert again.party == party
+    assert len(seed) == 32
+    assert again.signing.public == identity.signing.public, "it can still sign"
+
+
+def test_who_has_no_sealing_key_cannot_retire() -> None:
+    with pytest.raises(KeystoreError, match="client-1 has no sealing key"):
+        identity_of("client-1", Role.CLIENT).retire()
+
+
+def test_a_retirement_that_was_cut_short_goes_on() -> None:
+    """The mark is durable before the secrets go; a restart in between retires again."""
+    identity = identity_of("member-1", Role.MEMBER)
+    identity.secrets.put("retired", identity.sealing.public)
+    again = Identity("member-1", Role.MEMBER, identity.secrets)
+    assert again.retired
+    assert again.party == identity.party
+    again.retire("deal/x")
+    assert again.secrets.get("sealing") is None
+
+
+def test_discarded_secrets_are_gone() -> None:
+    secrets = Secrets()
+    secrets.put("a", b"1")
+    secrets.put("b", b"2")
+    secrets.discard("a", "not there")
+    assert (secrets.get("a"), secrets.get("b")) == (None, b"2")
+    secrets.put("a", b"3")
+    assert secrets.get("a") == b"3"

@@ -179,3 +179,28 @@ def test_secret_hygiene(tmp_path: Path) -> None:
         with pytest.raises(TypeError, match="cannot be pickled or copied"):
             action(store)
     assert not hasattr(store, "__dict__")
+
+
+@pytest.mark.usefixtures("quick")
+def test_discarded_secrets_are_not_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "keystore"
+    store = Keystore.create(path, PASSPHRASE, {**SECRETS, "sealing": bytes(32)})
+    store.discard("sealing", "note", "not there")
+    for kept in (store, Keystore.open(path, PASSPHRASE)):
+        assert (kept.get("sealing"), kept.get("note"), kept.get("signing")) == (None, None, SECRETS["signing"])
+    before = path.read_bytes()
+    store.discard("sealing")
+    assert path.read_bytes() == before, "nothing is written again"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_discard_that_cannot_be_written_forgets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Keystore.create(tmp_path / "keystore", PASSPHRASE, SECRETS)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(keystore, "write_durably", full)
+    with pytest.raises(StoreError, match="the disk is full"):
+        store.discard("note")
+    assert store.get("note") == SECRETS["note"]

@@ -1,6 +1,7 @@
 """Bodies of entries: what comes back is what went in, and everything else is refused."""
 
 import dataclasses
+import hashlib
 from typing import Any
 
 import pytest
@@ -11,26 +12,33 @@ from ledger import DecodeError, Value, cbor
 from secure_bfl import messages
 from secure_bfl.messages import (
     BODIES,
+    AddendCommit,
+    AddendSeed,
     Aggregate,
     AggregateVote,
     Body,
     BudgetSpend,
+    CommitteeChange,
     Complaint,
     DecryptionRequest,
     Genesis,
+    KeyAccept,
     KeyAnswer,
     KeyCheck,
     KeyCommit,
+    KeyDrop,
+    KeyOpen,
     KeyReveal,
     Kind,
     Model,
     PartialAnswer,
     Party,
-    PieceDigest,
+    PieceCheck,
     Role,
     RoundClose,
     RoundOpen,
-    SealedSeed,
+    RoundVoid,
+    TrialAnswer,
     UpdateCommit,
 )
 
@@ -39,22 +47,29 @@ PARTY = Party("member-1", Role.MEMBER, DIGEST, DIGEST, DIGEST)
 EXAMPLES: tuple[Body, ...] = (
     PARTY,
     Genesis("origin", b"plan", (PARTY,)),
-    PieceDigest(1, DIGEST),
-    SealedSeed(1, 2, b"sealed"),
-    KeyCommit((PieceDigest(0, DIGEST), PieceDigest(1, DIGEST))),
-    KeyReveal((SealedSeed(0, 2, b""),)),
-    KeyCheck(DIGEST),
-    KeyAnswer((PieceDigest(0, DIGEST),)),
-    Complaint(3, b"seed"),
+    AddendCommit(1, DIGEST, DIGEST),
+    KeyCommit(0, (AddendCommit(0, DIGEST, DIGEST), AddendCommit(1, b"", DIGEST))),
+    KeyReveal(0, (0, 1), DIGEST),
+    KeyCheck(0, DIGEST),
+    TrialAnswer(0, 1, DIGEST),
+    KeyAnswer(0, (TrialAnswer(0, 1, DIGEST),)),
+    KeyAccept(0, DIGEST),
+    Complaint(0, 3, b"seed"),
+    AddendSeed(3, DIGEST),
+    KeyOpen(0, (AddendSeed(3, DIGEST),)),
+    CommitteeChange(1, 2, (PARTY,), (1, 2)),
+    KeyDrop(0),
     RoundOpen(1, DIGEST),
     BudgetSpend(1, 10, 2698, 1_000_000, DIGEST),
-    UpdateCommit(1, DIGEST),
+    UpdateCommit(1, 0, DIGEST, b""),
     RoundClose(1, (4, 5)),
     Aggregate(1, DIGEST),
     AggregateVote(1, DIGEST),
-    DecryptionRequest(1, 1, DIGEST, (1, 2, 3), b"note"),
-    PartialAnswer(1, DIGEST),
+    DecryptionRequest(1, 0, 1, DIGEST, (1, 2, 3), b"note"),
+    PartialAnswer(1, 0, DIGEST),
     Model(1, DIGEST, -1),
+    PieceCheck(1, 0, (b"one", b"two")),
+    RoundVoid(1, "a reason"),
 )
 each = pytest.mark.parametrize("body", EXAMPLES, ids=lambda body: type(body).__name__)
 
@@ -64,23 +79,31 @@ BYTES = st.binary(max_size=200)
 DIGESTS = st.binary(min_size=32, max_size=32)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=messages.MAX_TEXT)
 PARTIES = st.builds(Party, TEXT, st.sampled_from(Role), DIGESTS, BYTES, BYTES)
-PIECES = st.builds(PieceDigest, INTEGERS, DIGESTS)
-SEEDS = st.builds(SealedSeed, INTEGERS, INTEGERS, BYTES)
-PLAIN = (RoundOpen, UpdateCommit, Aggregate, AggregateVote, PartialAnswer)
+SEVERAL = st.lists(INTEGERS, max_size=9).map(tuple)
+PLAIN = (RoundOpen, Aggregate, AggregateVote, KeyCheck, KeyAccept, AddendSeed)
+ADDENDS = st.builds(AddendCommit, INTEGERS, BYTES, DIGESTS)
+TRIALS = st.builds(TrialAnswer, INTEGERS, INTEGERS, DIGESTS)
+SEEDS = st.builds(AddendSeed, INTEGERS, DIGESTS)
 BODY = st.one_of(
     PARTIES,
-    PIECES,
-    SEEDS,
+    ADDENDS,
+    TRIALS,
     st.builds(Genesis, TEXT, BYTES, st.lists(PARTIES, max_size=5).map(tuple)),
-    st.builds(KeyCommit, st.lists(PIECES, max_size=5).map(tuple)),
-    st.builds(KeyReveal, st.lists(SEEDS, max_size=5).map(tuple)),
-    st.builds(KeyCheck, DIGESTS),
-    st.builds(KeyAnswer, st.lists(PIECES, max_size=5).map(tuple)),
-    st.builds(Complaint, INTEGERS, BYTES),
+    st.builds(KeyCommit, INTEGERS, st.lists(ADDENDS, max_size=5).map(tuple)),
+    st.builds(KeyReveal, INTEGERS, SEVERAL, DIGESTS),
+    st.builds(KeyAnswer, INTEGERS, st.lists(TRIALS, max_size=5).map(tuple)),
+    st.builds(Complaint, INTEGERS, INTEGERS, BYTES),
+    st.builds(KeyOpen, INTEGERS, st.lists(SEEDS, max_size=5).map(tuple)),
+    st.builds(CommitteeChange, INTEGERS, INTEGERS, st.lists(PARTIES, max_size=5).map(tuple), SEVERAL),
+    st.builds(KeyDrop, INTEGERS),
     st.builds(BudgetSpend, INTEGERS, INTEGERS, INTEGERS, INTEGERS, DIGESTS),
-    st.builds(RoundClose, INTEGERS, st.lists(INTEGERS, max_size=9).map(tuple)),
-    st.builds(DecryptionRequest, INTEGERS, INTEGERS, DIGESTS, st.lists(INTEGERS, max_size=9).map(tuple), BYTES),
+    st.builds(UpdateCommit, INTEGERS, INTEGERS, DIGESTS, BYTES),
+    st.builds(RoundClose, INTEGERS, SEVERAL),
+    st.builds(DecryptionRequest, INTEGERS, INTEGERS, INTEGERS, DIGESTS, SEVERAL, BYTES),
+    st.builds(PartialAnswer, INTEGERS, INTEGERS, DIGESTS),
     st.builds(Model, INTEGERS, DIGESTS, INTEGERS),
+    st.builds(PieceCheck, INTEGERS, INTEGERS, st.lists(BYTES, max_size=9).map(tuple)),
+    st.builds(RoundVoid, INTEGERS, TEXT),
     *(st.builds(kind, INTEGERS, DIGESTS) for kind in PLAIN),
 )
 
@@ -94,7 +117,7 @@ def fields_of(body: Body) -> list[Value]:
 def test_every_kind_has_one_body() -> None:
     assert set(BODIES) == {int(kind) for kind in Kind}
     assert all(body.kind == kind for kind, body in BODIES.items())
-    assert set(BODIES.values()) | {Party, PieceDigest, SealedSeed} == {type(body) for body in EXAMPLES}
+    assert set(BODIES.values()) | {Party, AddendCommit, AddendSeed, TrialAnswer} == {type(body) for body in EXAMPLES}
 
 
 @given(BODY)
@@ -162,8 +185,8 @@ def test_unknown_roles_are_refused(role: Any) -> None:
 
 
 def test_limits_themselves_are_allowed() -> None:
-    assert Complaint.from_value([-1, bytes(messages.MAX_BYTES)]).piece == -1
-    assert Complaint.from_value([messages.MAX_INT, b""]).piece == messages.MAX_INT
+    assert Complaint.from_value([0, -1, bytes(messages.MAX_BYTES)]).addend == -1
+    assert Complaint.from_value([0, messages.MAX_INT, b""]).addend == messages.MAX_INT
     assert len(RoundClose.from_value([1, [0] * messages.MAX_LIST]).cohort) == messages.MAX_LIST
     assert Genesis.from_value(["x" * messages.MAX_TEXT, b"", []]).origin == "x" * messages.MAX_TEXT
 
@@ -178,3 +201,13 @@ def test_a_message_does_not_repeat_a_long_value() -> None:
     with pytest.raises(DecodeError) as caught:
         Party.from_value([fields[0], "z" * 10_000, *fields[2:]])
     assert len(str(caught.value)) < 100
+
+
+def test_an_upload_is_all_that_is_sent() -> None:
+    base = UpdateCommit(1, 0, DIGEST, b"data")
+    label = b"secure-bfl/upload/v1" + bytes(8)
+    assert base.upload == hashlib.sha256(label + DIGEST + b"data").digest()
+    assert dataclasses.replace(base, round=2).upload == base.upload
+    others = [dataclasses.replace(base, mode=1), dataclasses.replace(base, mode=-1)]
+    others += [dataclasses.replace(base, opened=bytes(32)), dataclasses.replace(base, data=b"")]
+    assert len({base.upload, *(other.upload for other in others)}) == 5

@@ -1,6 +1,7 @@
 """The operator: who is in, what is asked, and that every step is done once."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,8 @@ import ledger
 from ledger import CosigningWitness
 from protocols.errors import QuorumError
 from secure_bfl.errors import StateError
-from secure_bfl.messages import AggregateVote, UpdateCommit
+from secure_bfl.member import Member
+from secure_bfl.messages import MAX_TEXT, AggregateVote, PartialAnswer, PieceCheck, UpdateCommit
 from secure_bfl.plan import FederationPlan
 from secure_bfl.roster import OPERATOR
 from tests.secure_bfl.federation import NOW, Federation, digest
@@ -57,7 +59,7 @@ def commit(federation: Federation, number: int, ciphertext: bytes) -> None:
     """Have a client commit to a digest, whatever stands behind it."""
     client = federation.clients[number - 1]
     client.reserve(federation.board, 1)
-    federation.board.append(UpdateCommit(1, ciphertext), client.name, client.identity.signing)
+    federation.board.append(UpdateCommit(1, 0, ciphertext, b""), client.name, client.identity.signing)
 
 
 def missing(federation: Federation, good: bytes) -> bytes:
@@ -89,17 +91,17 @@ def test_what_is_missing_or_malformed_is_left_out(
     board = federation.board
     for client in federation.clients[:2]:
         client.update(board, 1, federation.zero)
-    good = federation.blobs._blobs[board.round(1).commits["client-1"][1].ciphertext]
+    good = federation.blobs._blobs[board.round(1).commits["client-1"][1].opened]
     commit(federation, 3, spoil(federation, good))
     federation.operator.close_round(board, 1)
     assert board.round(1).cohort == ("client-1", "client-2")
     assert board.round(1).ciphertexts() == tuple(
-        board.round(1).commits[name][1].ciphertext for name in ("client-1", "client-2")
+        board.round(1).commits[name][1].opened for name in ("client-1", "client-2")
     )
     federation.operator.add_up(board, 1)
     for member in federation.members:
         member.vote(board, 1)
-    assert board.round(1).agreeing() == board.roster.members
+    assert board.round(1).agreeing() == board.replay.committee.members
 
 
 def test_too_few_updates_leave_the_round_open(opened: Federation) -> None:
@@ -153,16 +155,152 @@ def test_the_sum_needs_a_certificate(voted: Federation) -> None:
     operator.request(board, 1, away(federation, "member-2"), now=NOW)
     request = board.round(1).request
     assert request is not None
-    certificate = board.roster.policy.verify(request.certificate)
+    certificate = board.replay.committee.policy.verify(request.certificate)
     assert certificate.cosigners == ("member-1", "member-3", "member-4")
 
 
 def test_the_accuracy_is_the_operators_word(requested: Federation) -> None:
     federation = requested.copy()
-    for member in federation.members:
-        member.answer(federation.board, 1)
+    for step in (Member.answer, Member.check_pieces):
+        for member in federation.members:
+            step(member, federation.board, 1)
     federation.operator.publish_model(federation.board, 1, federation.zero, accuracy_ppm=912_345)
     result = federation.board.round(1).result
     assert result is not None
     assert result.accuracy_ppm == 912_345
     assert federation.blobs.has(result.model)
+
+
+# What comes back on a request.
+
+
+def play(federation: Federation, *, silent: tuple[int, ...] = (), unchecked: tuple[int, ...] = ()) -> None:
+    """Everybody answers and checks, but some."""
+    for member in federation.members:
+        if member.number not in silent:
+            member.answer(federation.board, 1)
+    for member in federation.members:
+        if member.number not in (*silent, *unchecked):
+            member.check_pieces(federation.board, 1)
+
+
+def settle(federation: Federation) -> bool:
+    return federation.operator.settle(federation.board, 1, federation.witnesses, now=NOW)
+
+
+def asked(federation: Federation) -> tuple[int, ...]:
+    request = federation.board.round(1).request
+    assert request is not None
+    return request.active
+
+
+def answer_with(federation: Federation, number: int, digest_of_answer: bytes) -> None:
+    member, attempt = federation.members[number - 1], len(federation.board.round(1).attempts) - 1
+    federation.board.append(PartialAnswer(1, attempt, digest_of_answer), member.name, member.identity.signing)
+
+
+def test_good_answers_stand(requested: Federation) -> None:
+    federation = requested.copy()
+    play(federation, unchecked=(4,))
+    size = federation.log.size
+    assert settle(federation)
+    assert settle(federation)
+    assert federation.log.size == size
+
+
+def test_there_is_nothing_to_settle(voted: Federation, finished: Federation) -> None:
+    for stage in (voted, finished):
+        federation = stage.copy()
+        assert not settle(federation)
+        assert federation.log.size == stage.log.size
+
+
+@pytest.mark.parametrize("by_check", [False, True])
+def test_a_silent_member_is_replaced(requested: Federation, *, by_check: bool) -> None:
+    federation = requested.copy()
+    play(federation, silent=() if by_check else (1,), unchecked=(1,))
+    assert not settle(federation)
+    assert asked(federation) == (2, 3)
+    play(federation, silent=(1,))
+    assert settle(federation)
+
+
+def test_an_answer_that_is_malformed_or_not_there_is_replaced(requested: Federation) -> None:
+    federation = requested.copy()
+    answer_with(federation, 1, digest("nothing there"))
+    play(federation)
+    assert not settle(federation)
+    assert asked(federation) == (2, 3)
+    answer_with(federation, 2, federation.blobs.put(b"no answer"))
+    play(federation)
+    assert not settle(federation)
+    assert asked(federation) == (3, 4), "who was found wrong in any attempt is not asked again"
+    play(federation)
+    assert settle(federation)
+
+
+def test_nobody_left_makes_the_round_void(requested: Federation) -> None:
+    federation = requested.copy()
+    board = federation.board
+    for number in (1, 2, 3):
+        if number in asked(federation):
+            answer_with(federation, number, digest("nothing there"))
+        play(federation)
+        assert not settle(federation)
+    state = board.round(1)
+    assert state.void is not None
+    assert state.void.reason.startswith("nobody is left to open the sum: member-1: its answer: blob")
+    assert len(state.void.reason) == MAX_TEXT
+    assert not settle(federation)
+    size = federation.log.size
+    federation.operator.request(board, 1, federation.witnesses, now=NOW)
+    federation.operator.publish_model(board, 1, federation.zero)
+    federation.operator.void_round(board, 1, "again")
+    assert federation.log.size == size
+    federation.operator.open_round(board, 2, federation.zero)
+    assert board.round(2).model == state.model
+
+
+def test_silence_that_nobody_can_fill_is_waited_for(requested: Federation) -> None:
+    federation = requested.copy()
+    play(federation, silent=(1, 2))
+    assert not settle(federation)
+    play(federation, silent=(1, 2, 3))
+    assert not settle(federation), "member-1 and member-2 may be back"
+    assert asked(federation) == (1, 2)
+    play(federation, silent=(1, 2, 3))
+    play(federation, silent=(1, 2, 3, 4))
+    for member in federation.board.replay.committee.members[2:]:
+        vote = federation.board.round(1).votes.pop(member)  # as if two had computed another sum
+        federation.board.round(1).votes[member] = replace(vote, ciphertext=digest("another"))
+    with pytest.raises(QuorumError, match="round 1 waits for member-1, member-2, and nobody is left") as caught:
+        settle(federation)
+    assert (caught.value.needed, caught.value.have, caught.value.missing) == (2, (), ("member-1", "member-2"))
+    assert federation.board.round(1).void is None
+
+
+def test_too_few_checks_are_waited_for(requested: Federation) -> None:
+    federation = requested.copy()
+    play(federation, unchecked=(3, 4))
+    with pytest.raises(QuorumError, match="need the checks of 3 of 4 members, have 2") as caught:
+        settle(federation)
+    assert caught.value.missing == ("member-3", "member-4")
+    play(federation)
+    assert settle(federation)
+
+
+def test_an_undecided_dispute_makes_the_round_void(requested: Federation) -> None:
+    """Piece 2 has the holders 1, 2 and 4; member-4 is away, and member-2 states something else than member-1."""
+    federation = requested.copy()
+    play(federation, unchecked=(2, 4))
+    twin, liar = federation.copy(), federation.members[1]
+    twin.members[1].check_pieces(twin.board, 1)
+    honest = twin.board.round(1).attempts[0].checks["member-2"].fingerprints
+    index = federation.plan.sharing.held_by(2).index(2)
+    assert 2 not in federation.plan.sharing.assignment(asked(federation))[2], "its answer is not concerned"
+    lied = (*honest[:index], bytes(len(honest[index])), *honest[index + 1 :])
+    federation.board.append(PieceCheck(1, 0, lied), liar.name, liar.identity.signing)
+    assert not settle(federation)
+    void = federation.board.round(1).void
+    assert void is not None
+    assert void.reason == "the holders of piece 2 disagree about its answer: member-1 against member-2"

@@ -9,10 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import DecodeError, LedgerError, cbor
+from ledger import MAX_ENTRY, DecodeError, LedgerError, SigningKey, cbor, sign_entry
 from protocols.dp import epsilon_pld
 from protocols.errors import CapacityError, ProtocolError
+from protocols.packing import checksum_modulus
+from protocols.tckks import ReplicatedSharing, ShamirSharing
+from secure_bfl.messages import Genesis, Party, Role
 from secure_bfl.plan import MAX_CLIENTS, MAX_DIGIT_WIDTH, MAX_ROUNDS, FederationPlan
+from secure_bfl.sealing import PUBLIC_KEY_BYTES
 from secure_bfl.training import TRAINING
 
 
@@ -25,7 +29,7 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"members": 5, "threshold": 6}, ValueError, "threshold 6 exceeds the 5 members"),
     ({"threshold": 1}, ValueError, "at least 2"),
     ({"members": 1, "threshold": 1}, ValueError, "a committee has 2 to"),
-    ({"members": 9}, ValueError, "a committee has 2 to"),
+    ({"members": 33}, ValueError, "a committee has 2 to"),
     ({"clients": 1}, ValueError, "with one client the opened sum would be that client's own update"),
     ({"clients": 0}, ValueError, "clients, not 0"),
     ({"clients": MAX_CLIENTS + 1}, ValueError, f"clients, not {MAX_CLIENTS + 1}"),
@@ -65,7 +69,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"minimum_clients": 4}, ValueError, "minimum_clients"),
     ({"threshold": 5}, ValueError, "exceeds the 4 members"),
     ({"threshold": 1}, ValueError, "decrypt alone"),
-    ({"members": 9}, ValueError, "a committee"),
+    ({"members": 33}, ValueError, "a committee"),
     ({"rounds": 0}, ValueError, "rounds must be"),
     ({"rounds": MAX_ROUNDS + 1}, ValueError, "rounds must be"),
     ({"average_from": 0}, ValueError, "average_from"),
@@ -203,7 +207,9 @@ def test_derived_properties() -> None:
     assert event.steps == plan.local_steps
     assert plan.suite.ring_degree == plan.ring_degree == 8192
     assert (plan.sharing.members, plan.sharing.threshold, plan.sharing.pieces) == (5, 3, math.comb(5, 2))
-    assert (plan.noise_budget.pieces, plan.noise_budget.clients) == (10, 10)
+    budget = plan.noise_budget
+    assert (budget.addends, budget.answers, budget.clients) == (10, 10, 10)
+    assert (plan.answers, plan.committee_changes, plan.checksum_digit, plan.dry_runs) == (10, 0, 0, 1)
     assert plan.layout.width == plan.digit_width == 20
     assert plan.layout.largest >= 10 * plan.grid.largest
     assert plan.blocks == plan.layout.blocks(650) == 1
@@ -232,6 +238,38 @@ def test_a_large_model_takes_the_larger_ring() -> None:
     assert plan.blocks == -(-plan.parameters // plan.layout.values_per_block)
 
 
+def test_a_committee_of_any_size_up_to_32() -> None:
+    plan = FederationPlan.create("digits", members=16, threshold=10)
+    assert plan.sharing == ShamirSharing(16, 10)
+    assert (plan.noise_budget.addends, plan.answers, plan.dry_runs) == (10, 10, 2)
+    assert FederationPlan.decode(plan.encode()) == plan
+    assert FederationPlan.create("digits", members=32, threshold=32).answers == 32
+
+
+def test_room_for_later_committees_is_planned() -> None:
+    plan = FederationPlan.create("digits", committee_changes=3, answers=20)
+    assert plan.dry_runs == 1 + 3 * 16
+    assert plan.coefficients_opened == 8192 * (10 * plan.blocks + plan.dry_runs)
+    assert plan.noise_budget.admits(ReplicatedSharing(6, 3))
+    assert not FederationPlan.create("digits").noise_budget.admits(ReplicatedSharing(6, 4))
+    assert plan.noise_budget.scale_shift > FederationPlan.create("digits").noise_budget.scale_shift
+    for answers in (9, 71):
+        with pytest.raises(CapacityError, match="holds 10 smudging noises; the plan must leave room for so many"):
+            FederationPlan.create("digits", answers=answers)
+    for changes in (-1, 1001):
+        with pytest.raises(ValueError, match=r"committee_changes must be 0 to 1000"):
+            FederationPlan.create("digits", committee_changes=changes)
+
+
+def test_a_checksum_digit_takes_the_place_of_values() -> None:
+    plan, plain = FederationPlan.create("digits", checksum_digit=True), FederationPlan.create("digits")
+    assert plan.layout.checksum == checksum_modulus(plan.grid, plan.digit_width)
+    assert plan.layout.values_per_block == plain.layout.values_per_block - plan.ring_degree
+    assert FederationPlan.decode(plan.encode()) == plan
+    with pytest.raises(ValueError, match="checksum_digit must be 0 or 1, not 2"):
+        replace(plan, checksum_digit=2)
+
+
 def test_frozen(plan: FederationPlan) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         plan.rounds = 3  # type: ignore[misc]  # the point
@@ -240,3 +278,23 @@ def test_frozen(plan: FederationPlan) -> None:
 def test_an_epsilon_too_small_for_the_sampler_is_said_in_plain_words() -> None:
     with pytest.raises(ValueError, match=r"epsilon 0.004 over 10 rounds needs noise of .* more than can be drawn"):
         FederationPlan.create("digits", epsilon=0.004)
+
+
+def test_everybody_fits_the_genesis_entry() -> None:
+    """The largest committees leave room for fewer clients; what the plan allows really fits."""
+    with pytest.raises(ValueError, match=r"600 clients and 32 members do not fit .* at most 421 clients"):
+        FederationPlan.create("digits", clients=600, members=32, threshold=17)
+    plan = FederationPlan.create("digits", clients=421, members=32, threshold=17)
+    parties = tuple(
+        Party(f"{name}-{number}", role, bytes(32), bytes(notes), bytes(sealing))
+        for name, role, count, notes, sealing in (
+            ("operator", Role.OPERATOR, 1, 32, 0),
+            ("member", Role.MEMBER, plan.members, 32, PUBLIC_KEY_BYTES),
+            ("client", Role.CLIENT, 999, 0, 0),
+        )
+        for number in range(1 if name != "client" else 579, count + 1)
+    )
+    assert len(parties) == 1 + 32 + 421
+    genesis = Genesis("o" * 256, plan.encode(), parties)
+    entry = sign_entry(genesis.kind, "operator", genesis.to_value(), SigningKey.from_seed(bytes(32)), context=b"")
+    assert len(entry) <= MAX_ENTRY

@@ -66,8 +66,8 @@ def test_the_model_is_the_mean(plan: FederationPlan, known: Known, outcome: Outc
 def test_the_outcome_is_certified_to_its_end(outcome: Outcome) -> None:
     board = outcome.board
     assert outcome.certificate.checkpoint.size == board.log.size
-    assert board.roster.policy.verify(outcome.certificate.note) == outcome.certificate
-    assert outcome.certificate.cosigners == board.roster.members
+    assert board.replay.committee.policy.verify(outcome.certificate.note) == outcome.certificate
+    assert outcome.certificate.cosigners == board.replay.committee.members
     assert board.replay.ignored == []
     result = board.round(1).result
     assert result is not None

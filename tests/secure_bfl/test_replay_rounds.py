@@ -22,12 +22,15 @@ from secure_bfl.messages import (
     DecryptionRequest,
     Model,
     PartialAnswer,
+    PieceCheck,
     RoundClose,
     RoundOpen,
+    RoundVoid,
     UpdateCommit,
 )
+from secure_bfl.replay import Replay
 from tests.secure_bfl.federation import NOW, digest
-from tests.secure_bfl.script import Script, check_ignored
+from tests.secure_bfl.script import Script, check_ignored, update
 
 # Rounds: one bad body for each rule.
 
@@ -42,6 +45,7 @@ class Bad:
     hostile: bool
     round_number: int = 1
     by_last: bool = False
+    by_kind: type[Body] | None = None
 
 
 BAD = {
@@ -71,14 +75,14 @@ BAD = {
         True,
     ),
     "somebody else's ciphertext": Bad(
-        lambda s: UpdateCommit(1, digest("update", 1, "client-1")),
+        lambda s: update(1, digest("update", 1, "client-1")),
         "client-3",
         "this ciphertext was committed before",
         True,
         by_last=True,
     ),
     "a ciphertext of an old round": Bad(
-        lambda s: UpdateCommit(2, digest("update", 1, "client-2")),
+        lambda s: update(2, digest("update", 1, "client-2")),
         "client-1",
         "this ciphertext was committed before",
         True,
@@ -158,13 +162,52 @@ BAD = {
         lambda s: s.request(1, active=(2, 1)), "operator", "the active members are not in order", True
     ),
     "a sum of an old round as an update": Bad(
-        lambda s: UpdateCommit(2, digest("sum", 1)), "client-1", "this ciphertext was committed before", True, 2
+        lambda s: update(2, digest("sum", 1)), "client-1", "this ciphertext was committed before", True, 2
     ),
     "an accuracy above the whole": Bad(
         lambda s: Model(1, digest("model", 1), 1_000_001), "operator", "an accuracy above 100 %", True
     ),
+    "an update of another mode": Bad(
+        lambda s: UpdateCommit(1, 1, digest("mode"), b""),
+        "client-1",
+        "mode 1 of an update is unknown to this version",
+        True,
+    ),
+    "an update with something beside it": Bad(
+        lambda s: UpdateCommit(1, 0, digest("beside"), b"x"),
+        "client-1",
+        "a dense update has no data beside its ciphertext",
+        True,
+    ),
+    "a first request that is not the first": Bad(
+        lambda s: s.request(1, attempt=1), "operator", "attempt 0 of round 1 is next", True
+    ),
+    "answer to another attempt": Bad(
+        lambda s: PartialAnswer(1, 1, digest("share")),
+        "member-1",
+        "attempt 1 of round 1 is not the current one",
+        False,
+    ),
+    "checks of another attempt": Bad(
+        lambda s: s.check(1, "member-1", attempt=1), "member-1", "attempt 1 of round 1 is not the current one", False
+    ),
+    "a check too few": Bad(
+        lambda s: PieceCheck(1, 0, s.check(1, "member-1").fingerprints[1:]),
+        "member-1",
+        "member-1 states other than 3 fingerprints of the right length",
+        True,
+    ),
+    "a check too short": Bad(
+        lambda s: PieceCheck(1, 0, (b"", *s.check(1, "member-1").fingerprints[1:])),
+        "member-1",
+        "member-1 states other than 3 fingerprints of the right length",
+        True,
+    ),
+    "void of another round": Bad(
+        lambda s: RoundVoid(2, "no"), "operator", "round 2 is not the current round", False, by_kind=Aggregate
+    ),
     "answer of one that was not asked": Bad(
-        lambda s: PartialAnswer(1, digest("share")), "member-4", "member-4 was not asked", True
+        lambda s: PartialAnswer(1, 0, digest("share")), "member-4", "member-4 was not asked", True
     ),
 }
 
@@ -177,7 +220,7 @@ def test_rounds_follow_the_rules(script: Script, bad: Bad) -> None:
     elif bad.by_last:
         index = script.last(type(body), round_number=bad.round_number)
     else:
-        index = script.first(type(body), round_number=bad.round_number)
+        index = script.first(bad.by_kind or type(body), round_number=bad.round_number)
     listed = check_ignored(script.replay(index), script.sign(body, bad.sender))
     assert (listed.reason, listed.hostile) == (bad.reason, bad.hostile)
 
@@ -214,7 +257,7 @@ def test_an_update_needs_its_spend(script: Script) -> None:
 def test_a_refused_update_leaves_its_ciphertext_to_its_owner(script: Script) -> None:
     first = script.first(UpdateCommit)
     replay = script.replay(script.last(BudgetSpend, round_number=1))  # client-3 may not commit yet
-    stolen = script.sign(UpdateCommit(1, digest("update", 1, "client-1")), "client-3")
+    stolen = script.sign(update(1, digest("update", 1, "client-1")), "client-3")
     check_ignored(replay, stolen, hostile=True)
     assert replay.refuses(script.steps[first].data) is None
 
@@ -234,6 +277,153 @@ def test_order_within_a_round(script: Script) -> None:
     assert check_ignored(added, model, hostile=True).reason == "a model before every asked member answered"
     answered = script.replay(script.last(PartialAnswer, round_number=1))
     assert check_ignored(answered, model, hostile=True).reason == "a model before every asked member answered"
+    check = script.steps[script.first(PieceCheck)].data
+    assert check_ignored(answered, check, hostile=True).reason == "a check before every asked member answered"
+    checked = script.replay(script.first(PieceCheck) + 1)
+    assert check_ignored(checked, check, hostile=True).reason == "member-1 checked this attempt already"
+    assert check_ignored(checked, model, hostile=True).reason == "a model before member-2 checked"
+    checked = script.replay(script.first(PieceCheck) + 2)
+    assert check_ignored(checked, model, hostile=True).reason == "a model that 2 members checked, of the 3 it needs"
+    done = script.replay(script.first(Model) + 1)
+    void = script.sign(RoundVoid(1, "too late"), "operator")
+    assert check_ignored(done, void, hostile=True).reason == "round 1 has a model"
+    again = script.sign(fresh_request(script, script.first(DecryptionRequest), attempt=1), "operator")
+    assert check_ignored(done, again, hostile=True).reason == "round 1 has a model"
+
+
+def test_a_check_after_the_model_is_late(script: Script) -> None:
+    last = script.last(PieceCheck, round_number=1)
+    replay = script.replay(last)  # member-4 has not checked, and need not
+    replay.apply(script.steps[script.first(Model)].data)
+    assert replay.ignored == []
+    assert check_ignored(replay, script.steps[last].data, hostile=False).reason == "round 1 has a model"
+
+
+# Other members are asked.
+
+
+def again(script: Script, attempt: int, active: tuple[int, ...]) -> bytes:
+    """Another request of round 1, with a certificate over the votes."""
+    body = fresh_request(script, script.first(DecryptionRequest), attempt=attempt, active=active)
+    return script.sign(body, "operator")
+
+
+def test_others_are_asked_until_every_member_was(script: Script) -> None:
+    replay = script.replay(script.first(DecryptionRequest) + 1)
+    for member in (1, 2):
+        replay.apply(script.sign(PartialAnswer(1, 0, digest("wrong", member)), f"member-{member}"))
+    same = check_ignored(replay, again(script, 1, (1, 2)), hostile=True)
+    assert same.reason == "round 1: the same members were asked already"
+    skipped = check_ignored(replay, again(script, 2, (1, 3)), hostile=True)
+    assert skipped.reason == "attempt 1 of round 1 is next"
+    for attempt, active in enumerate(((1, 3), (1, 2), (3, 4)), start=1):
+        replay.apply(again(script, attempt, active))
+        assert len(replay.ignored) == 2
+        state = replay.rounds[0]
+        assert (state.answers, len(state.attempts)) == ({}, attempt + 1)
+    full = check_ignored(replay, again(script, 4, (1, 3)), hostile=True)
+    assert full.reason == "the aggregate of round 1 was requested 4 times"
+    late = check_ignored(replay, script.sign(PartialAnswer(1, 0, digest("late")), "member-1"), hostile=False)
+    assert late.reason == "attempt 0 of round 1 is not the current one"
+    for member in (3, 4):
+        replay.apply(script.sign(PartialAnswer(1, 3, digest("right", member)), f"member-{member}"))
+    for name in script.members:
+        replay.apply(script.sign(script.check(1, name, attempt=3), name))
+    replay.apply(script.steps[script.first(Model)].data)
+    assert replay.rounds[0].result is not None
+    assert len(replay.rounds[0].attempts[0].answers) == 2, "the first answers are kept"
+    assert replay.rounds[0].answers.keys() == {"member-3", "member-4"}
+
+
+def answered(script: Script) -> Replay:
+    """Round 1 with all answers and no checks."""
+    return script.replay(script.last(PartialAnswer, round_number=1) + 1)
+
+
+@pytest.mark.parametrize(
+    ("liars", "reason"),
+    [
+        ({"member-3": (0,)}, None),  # f + 1 = 2 holders against one that was not asked
+        (
+            {"member-2": (2,)},
+            "a model from the answer of member-2, which other holders contradict",
+        ),
+        (
+            {"member-2": (2,), "member-3": (1,)},
+            "a model from the answer of member-2, which other holders contradict",
+        ),
+    ],
+)
+def test_a_contradicted_answer_makes_no_model(
+    script: Script, liars: dict[str, tuple[int, ...]], reason: str | None
+) -> None:
+    replay = answered(script)
+    for name in script.members:
+        replay.apply(script.sign(script.check(1, name, lies=liars.get(name, ())), name))
+    model = script.steps[script.first(Model)].data
+    assert replay.ignored == []
+    if reason is None:
+        assert replay.refuses(model) is None
+    else:
+        assert check_ignored(replay, model, hostile=True).reason == reason
+
+
+def test_an_undecided_dispute_makes_no_model(script: Script) -> None:
+    """One against one, as long as the third holder has not spoken."""
+    replay, model = answered(script), script.steps[script.first(Model)].data
+    assert script.plan.sharing.holders(2) == (1, 2, 4)
+    for name in ("member-1", "member-2", "member-3"):
+        replay.apply(script.sign(script.check(1, name, lies=(2,) if name == "member-2" else ()), name))
+    told = "a model while the holders of piece 2 disagree about its answer: member-1 against member-2"
+    assert check_ignored(replay, model, hostile=True).reason == told
+    replay.apply(script.sign(script.check(1, "member-4"), "member-4"))
+    told = "a model from the answer of member-2, which other holders contradict"
+    assert check_ignored(replay, model, hostile=True).reason == told
+    replay = answered(script)
+    for name in script.members:
+        replay.apply(script.sign(script.check(1, name, lies=(1,) if name == "member-4" else ()), name))
+    assert replay.refuses(model) is None, "member-4 was not asked"
+
+
+# Rounds without a model.
+
+
+@pytest.mark.parametrize(
+    "after", [RoundOpen, UpdateCommit, RoundClose, Aggregate, DecryptionRequest, PartialAnswer, PieceCheck]
+)
+def test_a_round_can_be_void_at_any_time(script: Script, after: type[Body]) -> None:
+    index = script.first(after, round_number=1) + 1
+    replay = script.replay(index)
+    replay.apply(script.sign(RoundVoid(1, "it does not open"), "operator"))
+    assert (replay.ignored, replay.rounds[0].void) == ([], RoundVoid(1, "it does not open"))
+    assert replay.rounds[0].finished
+    for step in script.steps[index : script.first(Model) + 1]:
+        assert check_ignored(replay, step.data, hostile=False).reason == "round 1 is void"
+    twice = check_ignored(replay, script.sign(RoundVoid(1, "again"), "operator"), hostile=False)
+    assert twice.reason == "round 1 is void"
+    moved = check_ignored(replay, script.sign(RoundOpen(2, digest("model", 1)), "operator"), hostile=True)
+    assert moved.reason == "a round starts from the last model"
+    replay.apply(script.sign(RoundOpen(2, digest("model", 0)), "operator"))
+    assert len(replay.rounds) == 2
+    assert not replay.rounds[1].finished
+
+
+def test_an_update_of_a_void_round_is_not_for_another(script: Script) -> None:
+    replay = script.replay(script.first(UpdateCommit) + 1)
+    replay.apply(script.sign(RoundVoid(1, "no"), "operator"))
+    replay.apply(script.sign(RoundOpen(2, digest("model", 0)), "operator"))
+    replay.apply(script.sign(script.spend(2, "client-2"), "client-2"))
+    stolen = script.sign(update(2, digest("update", 1, "client-1")), "client-2")
+    assert check_ignored(replay, stolen, hostile=True).reason == "this ciphertext was committed before"
+
+
+def test_only_the_operator_makes_a_round_void(script: Script) -> None:
+    replay = script.replay(script.first(RoundOpen) + 1)
+    for name in ("member-1", "client-1"):
+        listed = check_ignored(replay, script.sign(RoundVoid(1, "no"), name), hostile=True)
+        assert listed.reason == "ROUND_VOID is for the operator"
+    listed = check_ignored(answered(script), script.sign(script.check(1, "member-1"), "operator"), hostile=True)
+    assert listed.reason == "PIECE_CHECK is for the member"
 
 
 def test_a_vote_after_the_request_is_late(script: Script) -> None:

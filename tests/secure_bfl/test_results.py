@@ -10,12 +10,12 @@ import pytest
 from ledger import BlobError, DecodeError
 from protocols.errors import BadShareError, QuorumError
 from protocols.tckks import PartialDecryption
-from secure_bfl.errors import StateError
+from secure_bfl.answers import check_answers, faults
+from secure_bfl.errors import StateError, UnopenableError
 from secure_bfl.member import Member
-from secure_bfl.messages import KeyAnswer, KeyCheck, PartialAnswer, PieceDigest
+from secure_bfl.messages import PartialAnswer, PieceCheck, RoundVoid
 from secure_bfl.model import GlobalModel
-from secure_bfl.results import check_dry_run, final_model, next_model, report_facts
-from secure_bfl.roster import member_name
+from secure_bfl.results import final_model, next_model, report_facts
 from tests.secure_bfl.federation import NOW, Federation, digest
 
 
@@ -42,6 +42,12 @@ def test_answers_that_are_missing_are_named(voted: Federation, requested: Federa
     assert (error.needed, error.have, error.missing) == (2, ("member-2",), ("member-1",))
 
 
+def answer_and_check(federation: Federation) -> None:
+    for step in (Member.answer, Member.check_pieces):
+        for member in federation.members:
+            step(member, federation.board, 1)
+
+
 def garbled(good: bytes) -> bytes:
     return good[:100] + bytes([good[100] ^ 1]) + good[101:]
 
@@ -61,8 +67,8 @@ def nothing(good: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("spoil", "culprits"),
     [
-        (garbled, ("member-1", "member-2")),
-        (nothing, ("member-1", "member-2")),
+        (garbled, ("member-2",)),
+        (nothing, ("member-2",)),
         (header_of_another_kind, ("member-2",)),
         (residue_too_large, ("member-2",)),
     ],
@@ -76,96 +82,95 @@ def test_a_wrong_share_is_seen(
     honest.members[1].answer(honest.board, 1)
     good = honest.blobs._blobs[honest.board.round(1).answers["member-2"].answer]
     liar = federation.members[1]
-    board.append(PartialAnswer(1, board.blobs.put(spoil(good))), liar.name, liar.identity.signing)
-    for member in federation.members:
-        member.answer(board, 1)
+    board.append(PartialAnswer(1, 0, board.blobs.put(spoil(good))), liar.name, liar.identity.signing)
+    answer_and_check(federation)
     with pytest.raises(BadShareError) as caught:
         next_model(board, 1, federation.zero)
     assert caught.value.culprits == culprits
+    assert faults(board, 1).keys() == set(culprits)
+    assert faults(board, 1)["member-2"] == str(caught.value)
 
 
 def test_a_share_that_is_not_there(requested: Federation) -> None:
     federation = requested.copy()
     liar = federation.members[1]
-    federation.board.append(PartialAnswer(1, digest("nothing")), liar.name, liar.identity.signing)
-    for member in federation.members:
-        member.answer(federation.board, 1)
+    federation.board.append(PartialAnswer(1, 0, digest("nothing")), liar.name, liar.identity.signing)
+    answer_and_check(federation)
     with pytest.raises(BlobError, match="is missing"):
         next_model(federation.board, 1, federation.zero)
+    assert faults(federation.board, 1)["member-2"].startswith("member-2: its answer: blob")
 
 
-# The dry run.
-
-
-def with_answers(federation: Federation, liar: int, spoil: Callable[[bytes], bytes], *, pieces: int = 1) -> None:
-    """Everybody answers the dry run; one member gives something else for its first pieces."""
+def test_checks_that_are_missing_are_named(requested: Federation) -> None:
+    federation = requested.copy()
     board = federation.board
-    for step in (Member.commit, Member.reveal, Member.check):
-        for member in federation.members:
-            step(member, board)
     for member in federation.members:
-        if member.number != liar:
-            member.answer_test(board)
-    twin = federation.copy()
-    twin.members[liar - 1].answer_test(twin.board)
-    honest = twin.board.replay.ceremony.answers[member_name(liar)].answers
-    answers = []
-    for index, answer in enumerate(honest):
-        data = twin.blobs._blobs[answer.digest]
-        answers.append(PieceDigest(answer.piece, board.blobs.put(spoil(data) if index < pieces else data)))
-    member = federation.members[liar - 1]
-    board.append(KeyAnswer(tuple(answers)), member.name, member.identity.signing)
+        member.answer(board, 1)
+    told = "waits for checks: it needs those of 3 members, among them all that answered"
+    with pytest.raises(QuorumError, match=told) as caught:
+        next_model(board, 1, federation.zero)
+    assert (caught.value.needed, caught.value.have) == (3, ())
+    for number in (1, 3, 4):
+        federation.members[number - 1].check_pieces(board, 1)
+    with pytest.raises(QuorumError, match="missing: member-2") as caught:
+        next_model(board, 1, federation.zero)
+    assert caught.value.missing == ("member-2",)
+    federation.members[1].check_pieces(board, 1)
+    next_model(board, 1, federation.zero)
+    assert faults(board, 1) == {}
 
 
-def test_a_different_answer_names_the_camps(founded: Federation) -> None:
-    federation = founded.copy()
-    with_answers(federation, 4, garbled)
-    piece = federation.plan.sharing.held_by(4)[0]
-    others = ", ".join(member_name(m) for m in federation.plan.sharing.holders(piece) if m != 4)
-    with pytest.raises(
-        StateError, match=f"holders of piece {piece} answered .* differently: {others} against member-4"
-    ):
-        check_dry_run(federation.board)
-    assert not federation.board.replay.key_ready
-    with pytest.raises(StateError, match="a round before key generation is complete"):
-        federation.operator.open_round(federation.board, 1, federation.zero)
+def lie_about(federation: Federation, number: int, piece: int) -> None:
+    """A member checks, and states something else about one piece than it computed."""
+    twin, liar = federation.copy(), federation.members[number - 1]
+    twin.members[number - 1].check_pieces(twin.board, 1)
+    honest = twin.board.round(1).attempts[-1].checks[liar.name].fingerprints
+    index = federation.plan.sharing.held_by(number).index(piece)
+    lied = (*honest[:index], bytes([honest[index][0] ^ 1]) + honest[index][1:], *honest[index + 1 :])
+    federation.board.append(PieceCheck(1, 0, lied), liar.name, liar.identity.signing)
 
 
-def test_right_answers_open_the_test(founded: Federation) -> None:
-    federation = founded.copy()
-    with_answers(federation, 4, bytes)
-    check_dry_run(federation.board)
-    assert federation.board.replay.key_ready
-
-
-def test_a_dry_run_needs_every_piece(founded: Federation, keyed: Federation) -> None:
-    federation = founded.copy()
-    for step in (Member.commit, Member.reveal, Member.check):
-        for member in federation.members:
-            step(member, federation.board)
-    with pytest.raises(BadShareError, match="no answer for piece 0"):
-        check_dry_run(federation.board)
-    gone = keyed.copy()
-    gone.blobs._blobs.pop(gone.board.replay.ceremony.answers["member-1"].answers[0].digest)
-    with pytest.raises(BlobError, match="is missing"):
-        check_dry_run(gone.board)
-
-
-def test_a_key_that_nobody_summed(founded: Federation) -> None:
-    federation = founded.copy()
+def test_a_member_that_lies_about_its_own_answer_is_named(requested: Federation) -> None:
+    federation = requested.copy()
     board = federation.board
-    with pytest.raises(StateError, match="not every dealer has committed"):
-        _ = board.joint_key
-    for step in (Member.commit, Member.reveal):
-        for member in federation.members:
-            step(member, board)
-    liar = federation.members[0]
-    board.append(KeyCheck(digest("another key")), liar.name, liar.identity.signing)
-    with pytest.raises(StateError, match="member-1 pinned another joint key") as caught:
-        _ = board.joint_key
-    assert caught.value.culprits == ("member-1",)
-    with pytest.raises(StateError, match="member-1 pinned another joint key"):
-        federation.members[1].check(board)
+    for member in federation.members:
+        member.answer(board, 1)
+    lie_about(federation, 2, federation.plan.sharing.assignment((1, 2))[2][0])
+    for member in federation.members:
+        member.check_pieces(board, 1)
+    with pytest.raises(BadShareError, match="member-2: its answer is not the sum of what it states") as caught:
+        check_answers(board, 1)
+    assert caught.value.culprits == ("member-2",)
+
+
+def test_a_dispute_that_nobody_can_decide_names_the_camps(requested: Federation) -> None:
+    federation = requested.copy()
+    board = federation.board
+    for member in federation.members:
+        member.answer(board, 1)
+    assert federation.plan.sharing.holders(2) == (1, 2, 4)
+    lie_about(federation, 2, 2)
+    for number in (1, 3):
+        federation.members[number - 1].check_pieces(board, 1)
+    told = "the holders of piece 2 disagree about its answer: member-1 against member-2"
+    with pytest.raises(BadShareError, match=told) as caught:
+        next_model(board, 1, federation.zero)
+    assert caught.value.culprits == ("member-1", "member-2")
+
+
+def test_a_sum_that_does_not_open_blames_no_member(requested: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers that are all confirmed, on a sum that was none: here the announced sum's first polynomial is another."""
+    federation = requested.copy()
+    board = federation.board
+    answer_and_check(federation)
+    state = board.round(1)
+    other = board.ciphertext(state.ciphertexts()[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(board, "ciphertext", lambda digest: other)
+        with pytest.raises(UnopenableError, match="no member is to blame") as caught:
+            next_model(board, 1, federation.zero)
+    assert caught.value.culprits == state.cohort
+    next_model(board, 1, federation.zero)
 
 
 # The models of a run.
@@ -193,6 +198,31 @@ def test_the_final_model_is_the_mean_of_the_last(finished: Federation, monkeypat
     federation.board.round(1).result = None
     with pytest.raises(StateError, match="round 1 has no model yet"):
         final_model(federation.board, second)
+
+
+def test_void_rounds_are_not_averaged(finished: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    federation, (first, second) = with_two_rounds(finished)
+    board, roster = federation.board, federation.board.roster
+    monkeypatch.setattr(board.replay, "roster", replace(roster, plan=replace(roster.plan, average_from=1)))
+    result = board.round(2).result
+    board.round(2).result, board.round(2).void = None, RoundVoid(2, "no")
+    assert np.array_equal(final_model(board, first).vector, first.vector)
+    board.round(2).result, board.round(2).void = result, None
+    board.round(1).result, board.round(1).void = None, RoundVoid(1, "no")
+    assert np.array_equal(final_model(board, second).vector, second.vector)
+    board.round(2).result, board.round(2).void = None, RoundVoid(2, "no")
+    assert np.array_equal(final_model(board, federation.zero).vector, federation.zero.vector)
+
+
+def test_facts_list_void_rounds(updated: Federation) -> None:
+    federation = updated.copy()
+    board = federation.board
+    federation.operator.void_round(board, 1, "the clients are\nnot to be believed " + "x" * 300)
+    facts = report_facts(board, board.certify(federation.witnesses, now=NOW))
+    (void,) = facts.void_rounds
+    assert (facts.rounds, void.number, len(void.reason)) == ((), 1, 256)
+    assert void.reason.startswith("the clients are\\nnot to be believed xxx")
+    assert all(len(client.spends) == 1 and client.uploads == () for client in facts.clients), "it was spent"
 
 
 def test_a_missing_earlier_model(finished: Federation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from ledger import DecodeError, byzantine_quorum
 from secure_bfl.messages import Genesis, Party, Role
 from secure_bfl.plan import FederationPlan
 from secure_bfl.roster import OPERATOR, Roster, certificate_quorum, client_name, member_name, member_number
-from tests.secure_bfl.federation import digest, identities
+from tests.secure_bfl.federation import digest, identities, identity_of
 
 
 @pytest.fixture(scope="module")
@@ -26,21 +26,44 @@ def changed(genesis: Genesis, name: str, **changes: object) -> Genesis:
 
 def test_names() -> None:
     assert (client_name(3), member_name(12), member_number("member-12")) == ("client-3", "member-12", 12)
+    assert (member_name(3, 2), member_number("member-3@2")) == ("member-3@2", 3)
 
 
 def test_a_right_genesis(genesis: Genesis, plan: FederationPlan) -> None:
     roster = Roster.from_genesis(genesis)
     assert roster.plan == plan
-    assert roster.members == ("member-1", "member-2", "member-3", "member-4")
+    committee = roster.committee
+    assert (committee.epoch, committee.sharing) == (0, plan.sharing)
+    assert committee.members == ("member-1", "member-2", "member-3", "member-4")
+    assert committee.name(2) == "member-2"
     assert roster.clients == ("client-1", "client-2", "client-3")
-    assert tuple(roster.parties) == (OPERATOR, *roster.members, *roster.clients)
-    assert roster.policy.needed == 3
-    assert [w.name for w in roster.policy.witnesses] == list(roster.members)
-    assert roster.policy.log_key.public == roster.parties[OPERATOR].note_key
-    member = roster.party("member-2")
-    assert member is not None
-    assert member.role is Role.MEMBER
-    assert roster.party("member-5") is None
+    assert tuple(roster.parties) == (OPERATOR, *committee.members, *roster.clients)
+    assert committee.policy.needed == 3
+    assert [w.name for w in committee.policy.witnesses] == list(committee.members)
+    assert committee.policy.log_key.public == roster.parties[OPERATOR].note_key
+    assert roster.parties["member-2"].role is Role.MEMBER
+    assert "member-5" not in roster.parties
+
+
+def test_a_later_committee_has_fresh_keys(genesis: Genesis) -> None:
+    roster = Roster.from_genesis(genesis)
+    parties = tuple(identity_of(member_name(i, 1), Role.MEMBER).party for i in (1, 2, 3))
+    committee = roster.next_committee(1, 2, parties, [roster.committee])
+    assert (committee.epoch, committee.sharing.threshold, committee.policy.needed) == (1, 2, 3)
+    assert committee.members == ("member-1@1", "member-2@1", "member-3@1")
+    old = roster.parties["member-1"]
+    for field in ("signing_key", "note_key", "sealing_key"):
+        again = (replace(parties[0], **{field: getattr(old, field)}), *parties[1:])
+        with pytest.raises(DecodeError, match=r"member-1@1 has a key that was used before"):
+            roster.next_committee(1, 2, again, [roster.committee])
+    renamed = tuple(replace(party, name=member_name(i, 2)) for i, party in enumerate(parties, start=1))
+    with pytest.raises(DecodeError, match="used before"):
+        roster.next_committee(2, 2, renamed, [roster.committee, committee])
+    for wrong in (parties[1:], parties[::-1], (*parties[:2], replace(parties[2], role=Role.CLIENT))):
+        with pytest.raises(DecodeError, match=r"members of epoch 1 are not member-1@1 to"):
+            roster.next_committee(1, 2, wrong, [roster.committee])
+    with pytest.raises(ValueError, match="threshold"):
+        roster.next_committee(1, 4, parties, [roster.committee])
 
 
 def test_quorums_share_a_member_outside_any_coalition() -> None:

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from protocols.errors import KeyGenerationError
-from secure_bfl.sealing import PUBLIC_KEY_BYTES, SealingKey, check_public_key, seal
+from secure_bfl.sealing import OVERHEAD_BYTES, PUBLIC_KEY_BYTES, SealingKey, check_public_key, seal
 
 KEY, OTHER = SealingKey.from_seed(bytes(range(32))), SealingKey.from_seed(bytes(32))
 SEED = bytes(range(100, 132))
@@ -14,7 +14,7 @@ SEED = bytes(range(100, 132))
 
 def test_round_trip() -> None:
     sealed = seal(SEED, KEY.public, info=b"piece 1")
-    assert len(sealed) == len(SEED) + 1136
+    assert len(sealed) == len(SEED) + OVERHEAD_BYTES == 32 + 1136
     assert SEED not in sealed
     assert KEY.open(sealed, info=b"piece 1", sender="member-1") == SEED
     assert seal(SEED, KEY.public, info=b"piece 1") != sealed, "every sealing is fresh"

@@ -18,8 +18,11 @@ from protocols.tckks import (
     JointKey,
     MemberKey,
     NoiseBudget,
+    Opening,
+    OpeningProfile,
     PieceKey,
     PieceSeed,
+    Purpose,
     ReplicatedSharing,
     check_piece,
     deal,
@@ -53,8 +56,22 @@ class Committee:
     encryptor: Encryptor
 
     @property
+    def sharing(self) -> ReplicatedSharing:
+        assert isinstance(self.joint.founding, ReplicatedSharing)
+        return self.joint.founding
+
+    @property
     def data(self) -> Ring:
         return ring(SUITE.ring_degree, SUITE.data_primes)
+
+    @property
+    def kept(self) -> Ring:
+        """The ring of answers."""
+        return ring(SUITE.ring_degree, SUITE.answer_primes)
+
+    def opening(self, purpose: Purpose = Purpose.UPDATE) -> Opening:
+        """What every answer of this committee to one request depends on."""
+        return Opening(self.joint.digest, 0, purpose, OpeningProfile.exact(SUITE))
 
     def secret(self) -> UInt64Array:
         """The sum of all pieces, NTT form: what nobody may ever have."""
@@ -87,7 +104,10 @@ def committee(members: int = 5, threshold: int = 3) -> Committee:
     parts = {piece: derive_piece(ceremony, seed)[1] for piece, seed in seeds.items()}
     pieces = {piece: check_piece(ceremony, seed, parts[piece]) for piece, seed in seeds.items()}
     joint = join(ceremony, parts)
-    keys = {m: MemberKey(m, joint, {p: pieces[p] for p in sharing.held_by(m)}) for m in range(1, members + 1)}
-    budget = NoiseBudget(SUITE, sharing.pieces, CLIENTS)
+    keys = {
+        m: MemberKey(m, joint, {p: pieces[p] for p in sharing.held_by(m)}, sharing=sharing)
+        for m in range(1, members + 1)
+    }
+    budget = NoiseBudget.of(SUITE, sharing, CLIENTS)
     layout = budget.layout(WIDTH)
     return Committee(ceremony, seeds, parts, pieces, joint, keys, budget, layout, Encryptor(joint, budget, layout))

@@ -4,25 +4,38 @@ import numpy as np
 import pytest
 
 from protocols.errors import BadShareError
-from protocols.tckks import EncryptedVector, PartialDecryption, PieceKey, PieceSeed, dryrun
+from protocols.tckks import EncryptedVector, MemberKey, PartialDecryption, PieceKey, PieceSeed, Trial, dryrun
 from protocols.tckks.keygen import derive_piece
 from protocols.tckks.wire import HEADER_BYTES
 from tests.protocols.tckks.committee import SUITE, Committee, committee, rand
 
 
 def made(team: Committee) -> EncryptedVector:
-    return dryrun.test_ciphertext(team.joint, team.budget, team.layout)
+    return dryrun.test_ciphertext(team.joint, team.budget, team.layout, epoch=0, trial=0)
+
+
+ONLY = Trial(0, ())
+
+
+def holder(team: Committee, piece: PieceKey) -> MemberKey:
+    """A holder of the piece, who holds this one in its place."""
+    member = team.sharing.holders(piece.piece)[0]
+    held = {p: team.pieces[p] for p in team.sharing.held_by(member)}
+    return MemberKey(member, team.joint, {**held, piece.piece: piece}, sharing=team.sharing)
+
+
+def answered(team: Committee, piece: PieceKey) -> bytes:
+    return dryrun.answer_test(holder(team, piece), piece.piece, ONLY, made(team))
 
 
 @pytest.fixture(scope="module")
 def answers() -> dict[int, bytes]:
     team = committee()
-    test = made(team)
-    return {p: dryrun.answer_test(key, test) for p, key in team.pieces.items()}
+    return {p: answered(team, piece) for p, piece in team.pieces.items()}
 
 
 def check(team: Committee, answers: dict[int, bytes]) -> None:
-    dryrun.check_test(team.joint, team.budget, team.layout, answers)
+    dryrun.check_test(team.joint, team.sharing, team.budget, team.layout, {(0, p): a for p, a in answers.items()})
 
 
 def test_all_pieces_together_open_it(answers: dict[int, bytes]) -> None:
@@ -33,13 +46,13 @@ def test_everybody_makes_the_same_bytes_and_another_key_has_another_test() -> No
     team, other = committee(), committee(5, 4)
     assert made(team).encode() == made(team).encode()
     assert (made(team).residues[0, 1] != made(other).residues[0, 1]).mean() > 0.99
-    ours, theirs = (dryrun.test_digits(t.joint, t.layout).digits for t in (team, other))
+    ours, theirs = (dryrun.test_digits(t.joint, t.layout, epoch=0, trial=0).digits for t in (team, other))
     assert (ours[0, 0] != theirs[0, 0]).mean() > 0.99
 
 
 def test_the_message_covers_the_whole_range() -> None:
     team = committee()
-    digits = dryrun.test_digits(team.joint, team.layout).digits
+    digits = dryrun.test_digits(team.joint, team.layout, epoch=0, trial=0).digits
     edge = team.layout.largest
     assert -edge <= digits.min() < -0.999 * edge
     assert 0.999 * edge < digits.max() <= edge
@@ -49,9 +62,9 @@ def test_every_holder_of_a_piece_answers_with_the_same_bytes(answers: dict[int, 
     team = committee()
     test = made(team)
     for member, key in team.keys.items():
-        for piece in team.joint.sharing.held_by(member)[:2]:
+        for piece in team.sharing.held_by(member)[:2]:
             own = derive_piece(team.ceremony, PieceSeed(piece, team.seeds[piece].reveal()))[0]
-            assert dryrun.answer_test(own, test) == answers[piece] == dryrun.answer_test(key.piece(piece), test)
+            assert answered(team, own) == answers[piece] == dryrun.answer_test(key, piece, ONLY, test)
 
 
 def test_a_holder_with_a_wrong_piece_disagrees_and_its_answer_does_not_open(answers: dict[int, bytes]) -> None:
@@ -59,7 +72,7 @@ def test_a_holder_with_a_wrong_piece_disagrees_and_its_answer_does_not_open(answ
     wrong = derive_piece(team.ceremony, PieceSeed(4, rand("wrong")))[0]
     right = team.pieces[4]
     for piece in (wrong, PieceKey(4, wrong.secret_ntt, right.noise_key)):
-        answer = dryrun.answer_test(piece, made(team))
+        answer = answered(team, piece)
         assert answer != answers[4]
         with pytest.raises(BadShareError, match="block 0 does not open") as caught:
             check(team, {**answers, 4: answer})
@@ -69,14 +82,14 @@ def test_a_holder_with_a_wrong_piece_disagrees_and_its_answer_does_not_open(answ
 def test_a_wrong_noise_key_disagrees_though_it_opens(answers: dict[int, bytes]) -> None:
     """Only the comparison between holders sees this one; it would break idempotent answers later."""
     team = committee()
-    answer = dryrun.answer_test(PieceKey(4, team.pieces[4].secret_ntt, rand("noise")), made(team))
+    answer = answered(team, PieceKey(4, team.pieces[4].secret_ntt, rand("noise")))
     assert answer != answers[4]
     check(team, {**answers, 4: answer})
 
 
 @pytest.mark.parametrize("piece", [0, 9])
 def test_a_missing_answer(piece: int, answers: dict[int, bytes]) -> None:
-    with pytest.raises(BadShareError, match=f"no answer for piece {piece}"):
+    with pytest.raises(BadShareError, match=f"no answer for piece {piece} in trial 0"):
         check(committee(), {p: data for p, data in answers.items() if p != piece})
 
 
@@ -99,9 +112,9 @@ def test_an_answer_that_shifts_the_message_is_seen(answers: dict[int, bytes]) ->
     """It decodes, to another message: in a round nobody could tell, in the dry run everybody can."""
     team = committee()
     answer = PartialDecryption.decode(answers[3], team.joint, sender="piece-3", blocks=1)
-    shift = np.zeros((1, len(SUITE.data_primes), 8192), dtype=np.uint64)
-    at = int(np.argmin(np.abs(dryrun.test_digits(team.joint, team.layout).digits[0, 0])))
-    shift[0, :, at] = team.data.constant(1 << team.budget.scale_bits)[:, 0]
-    moved = PartialDecryption(SUITE, team.joint.digest, team.data.add(answer.residues, shift))
+    shift = np.zeros((1, len(SUITE.answer_primes), 8192), dtype=np.uint64)
+    at = int(np.argmin(np.abs(dryrun.test_digits(team.joint, team.layout, epoch=0, trial=0).digits[0, 0])))
+    shift[0, :, at] = team.kept.constant(1 << team.budget.scale_shift)[:, 0]
+    moved = PartialDecryption(SUITE, team.joint.digest, team.kept.add(answer.residues, shift))
     with pytest.raises(BadShareError, match="another message than the test's"):
         check(team, {**answers, 3: moved.encode()})

@@ -23,6 +23,7 @@ from protocols.tckks import (
     deal,
     derive_piece,
     join,
+    seed_commitment,
 )
 from protocols.tckks.keygen import centred_binomial, ternary
 from protocols.tckks.noise import ERROR_BOUND, ERROR_VARIANCE
@@ -112,7 +113,7 @@ def test_the_digest_covers_suite_sharing_and_every_residue() -> None:
     assert joint.digest == hashed.digest()
     changed = joint.b.copy()
     changed[-1, -1] ^= 1
-    assert JointKey(SUITE, joint.sharing, changed, joint.a).digest != joint.digest
+    assert JointKey(SUITE, joint.founding, changed, joint.a).digest != joint.digest
     assert JointKey(SUITE, ReplicatedSharing(5, 4), joint.b, joint.a).digest != joint.digest
 
 
@@ -216,19 +217,36 @@ def test_a_member_key_holds_exactly_its_pieces() -> None:
     team = committee()
     for member, key in team.keys.items():
         for piece in range(10):
-            if piece in team.joint.sharing.held_by(member):
+            if piece in team.sharing.held_by(member):
                 assert key.piece(piece) is team.pieces[piece]
             else:
                 with pytest.raises(KeyError):
                     key.piece(piece)
     for pieces in ({}, dict(team.pieces)):
         with pytest.raises(ValueError, match="member 1 must hold exactly the pieces"):
-            MemberKey(1, team.joint, pieces)
+            MemberKey(1, team.joint, pieces, sharing=team.sharing)
+
+
+@pytest.mark.parametrize("epoch", [-1, 1 << 32])
+def test_an_epoch_is_a_32_bit_number(epoch: int) -> None:
+    team = committee()
+    held = {p: team.pieces[p] for p in team.sharing.held_by(1)}
+    with pytest.raises(ValueError, match="an epoch is a 32-bit number"):
+        MemberKey(1, team.joint, held, sharing=team.sharing, epoch=epoch)
+
+
+def test_a_seed_commitment_binds_ceremony_addend_and_seed() -> None:
+    ceremony = committee().ceremony
+    other = dataclasses.replace(ceremony, position=rand("other"))
+    seeds = [(ceremony, 0, "a"), (other, 0, "a"), (ceremony, 1, "a"), (ceremony, 0, "b")]
+    digests = [seed_commitment(c, PieceSeed(p, rand(word))) for c, p, word in seeds]
+    assert len(set(digests)) == 4
+    assert seed_commitment(ceremony, PieceSeed(0, rand("a"))) == digests[0]
 
 
 def test_a_joint_key_has_one_shape() -> None:
     joint = committee().joint
     with pytest.raises(ValueError, match="expected shape"):
-        JointKey(SUITE, joint.sharing, joint.b[:-1], joint.a)
+        JointKey(SUITE, joint.founding, joint.b[:-1], joint.a)
     with pytest.raises(TypeError, match="uint64"):
-        JointKey(SUITE, joint.sharing, joint.b.astype(np.int64), joint.a)
+        JointKey(SUITE, joint.founding, joint.b.astype(np.int64), joint.a)

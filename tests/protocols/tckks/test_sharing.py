@@ -1,14 +1,16 @@
 """Who holds which piece, for every committee there can be."""
 
 from itertools import combinations
+from math import comb
 
 import pytest
 
 from protocols.errors import QuorumError
-from protocols.tckks import ReplicatedSharing
+from protocols.tckks import ReplicatedSharing, ShamirSharing, share_among
 from protocols.tckks.sharing import MAX_MEMBERS
 
-EVERY = [ReplicatedSharing(n, t) for n in range(2, MAX_MEMBERS + 1) for t in range(2, n + 1)]
+EVERY = [ReplicatedSharing(n, t) for n in range(2, 9) for t in range(2, n + 1)]
+ALL = [share_among(n, t) for n in range(2, MAX_MEMBERS + 1) for t in range(2, n + 1)]
 NAMES = [f"{s.threshold}-of-{s.members}" for s in EVERY]
 
 
@@ -58,13 +60,46 @@ def test_the_order_of_the_active_members_does_not_matter() -> None:
         (3, 4, "the threshold 4 exceeds the 3 members: nobody could ever decrypt"),
         (5, 1, "would let one member decrypt alone; it must be at least 2"),
         (5, 0, "at least 2"),
-        (1, 1, "2 to 8 members, not 1"),
-        (9, 5, "2 to 8 members, not 9"),
+        (1, 1, "2 to 32 members, not 1"),
+        (33, 5, "2 to 32 members, not 33"),
     ],
 )
 def test_impossible_committees(members: int, threshold: int, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        ReplicatedSharing(members, threshold)
+    for make in (ReplicatedSharing, ShamirSharing, share_among):
+        with pytest.raises(ValueError, match=message):
+            make(members, threshold)
+
+
+def test_replicated_where_pieces_stay_few_and_shamir_beyond() -> None:
+    assert len(ALL) == 31 * 32 // 2
+    for sharing in ALL:
+        few = comb(sharing.members, sharing.threshold - 1) <= 70
+        assert isinstance(sharing, ReplicatedSharing if few else ShamirSharing)
+    assert all(isinstance(share_among(n, t), ReplicatedSharing) for n in range(2, 33) for t in (2, n))
+    assert not any(isinstance(share_among(n, t), ShamirSharing) for n in range(2, 9) for t in range(2, n + 1))
+    with pytest.raises(ValueError, match="5 of 9 would need 126 replicated pieces, more than 70; use Shamir"):
+        ReplicatedSharing(9, 5)
+
+
+@pytest.mark.parametrize("sharing", [s for s in ALL if isinstance(s, ShamirSharing)][::7], ids=str)
+def test_shamir_gives_each_member_one_piece_and_each_dealer_one_addend(sharing: ShamirSharing) -> None:
+    members = range(1, sharing.members + 1)
+    assert [sharing.holders(p) for p in range(sharing.pieces)] == [(m,) for m in members]
+    assert [sharing.held_by(m) for m in members] == [(m - 1,) for m in members]
+    assert [sharing.dealer(a) for a in range(sharing.addends)] == list(range(1, sharing.threshold + 1))
+    assert [a for m in members for a in sharing.dealt_by(m)] == list(range(sharing.addends))
+    assert {m for active in sharing.trial_sets for m in active} == set(members)
+    assert all(len(active) == sharing.threshold for active in sharing.trial_sets)
+    assert len(sharing.trial_sets) == -(-sharing.members // sharing.threshold)
+    quorum = tuple(range(2, sharing.threshold + 2))
+    assert sharing.assignment(quorum) == {m: (m - 1,) for m in quorum}
+    with pytest.raises(ValueError, match=f"exactly {sharing.threshold} members"):
+        sharing.assignment(tuple(members)[: sharing.threshold + 1])
+    with pytest.raises(QuorumError, match=f"needs {sharing.threshold} of"):
+        sharing.assignment(quorum[:-1])
+    for call, index in ((sharing.holders, sharing.members), (sharing.dealer, sharing.threshold), (sharing.holders, -1)):
+        with pytest.raises(IndexError, match="there is no"):
+            call(index)
 
 
 @pytest.mark.parametrize("active", [(1, 1, 2), (0, 1, 2), (1, 2, 6), (-1, 2, 3)])

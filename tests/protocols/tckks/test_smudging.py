@@ -4,23 +4,53 @@ import numpy as np
 import pytest
 
 from protocols.ring import ring
+from protocols.sampling import Keystream
 from protocols.suites import suite
-from protocols.tckks import EncryptedVector, PieceKey, Purpose, piece_answer
+from protocols.tckks import EncryptedVector, Opening, OpeningProfile, PieceKey, Purpose, piece_answer
+from protocols.tckks.wire import HEADER_BYTES
 from tests.protocols.tckks.committee import SUITE, Committee, committee, rand
 
 BOUND = 1 << SUITE.smudging_bits
+WHOLE = OpeningProfile(SUITE.smudging_bits, 0)
+DIGEST = committee().joint.digest
+OTHERS = [
+    Opening(DIGEST, 1, Purpose.UPDATE, WHOLE),  # another epoch
+    Opening(DIGEST, 0, Purpose.UPDATE, OpeningProfile(SUITE.smudging_bits - 1, 0)),
+    Opening(DIGEST, 0, Purpose.UPDATE, WHOLE, (1, 2, 3)),  # an active set of Shamir's sharing, and another one
+    Opening(DIGEST, 0, Purpose.UPDATE, WHOLE, (1, 2, 4)),
+]
 
 
 def noise(
     team: Committee, piece: PieceKey, vector: EncryptedVector, purpose: Purpose = Purpose.UPDATE
 ) -> list[list[int]]:
-    """answer - c1 * piece, block by block, as integers."""
-    answer = piece_answer(piece, vector, purpose=purpose)
+    """answer - c1 * piece, block by block, as integers: the noise itself, as nothing is dropped here."""
+    opening = Opening(vector.key_digest, 0, purpose, OpeningProfile(SUITE.smudging_bits, 0))
+    return noise_of(team, piece, vector, opening)
+
+
+def noise_of(team: Committee, piece: PieceKey, vector: EncryptedVector, opening: Opening) -> list[list[int]]:
+    answer = piece_answer(piece, vector, opening)
     result = []
     for ciphertext, part in zip(vector.residues, answer, strict=True):
         product = team.data.inverse_ntt(team.data.multiply(ciphertext[1], piece.secret_ntt))
         result.append(team.data.compose(team.data.subtract(part, product)).tolist())
     return result
+
+
+def test_an_answer_is_the_smudged_product_divided_and_rounded(vector: EncryptedVector) -> None:
+    """Python's integers: the product and the noise, divided by one dropped prime after the other."""
+    team, piece, opening = committee(), committee().pieces[0], committee().opening()
+    body = vector.encode()[HEADER_BYTES:]
+    c1 = memoryview(body)[len(body) // 8 : len(body) // 4]  # the second of eight polynomials
+    stream = Keystream(opening.noise_seed(piece, c1), purpose=b"smudging").read(10 * 8192)
+    product = team.data.inverse_ntt(team.data.multiply(vector.residues[0, 1], piece.secret_ntt))
+    given = team.kept.compose(piece_answer(piece, vector, opening)[0]).tolist()
+    for i, (value, answer) in enumerate(zip(team.data.compose(product).tolist(), given, strict=True)):
+        smudged = value + (int.from_bytes(stream[10 * i : 10 * i + 10], "little") & (2 * BOUND - 1)) - BOUND
+        for q in reversed(SUITE.data_primes[-SUITE.dropped :]):
+            smudged = (smudged + q // 2) // q
+        assert (smudged - answer) % SUITE.answer_modulus == 0
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +78,8 @@ def test_the_law_at_the_larger_suite() -> None:
     zeros = np.zeros((len(large.data_primes), large.ring_degree), dtype=np.uint64)
     piece = PieceKey(0, zeros, rand("noise key"))
     blank = EncryptedVector(large, rand("digest"), np.stack([zeros, zeros])[None])
-    values = ring(large.ring_degree, large.data_primes).compose(piece_answer(piece, blank, purpose=Purpose.UPDATE)[0])
+    opening = Opening(blank.key_digest, 0, Purpose.UPDATE, OpeningProfile(large.smudging_bits, 0))
+    values = ring(large.ring_degree, large.data_primes).compose(piece_answer(piece, blank, opening)[0])
     assert -bound <= values.min() < -0.999 * bound
     assert 0.999 * bound < values.max() < bound
     assert abs(int(values.sum())) / large.ring_degree < 5 * bound / (3 * large.ring_degree) ** 0.5
@@ -64,14 +95,15 @@ def test_it_depends_on_everything_it_must(vector: EncryptedVector) -> None:
     key = team.pieces[0]
     base = noise(team, key, vector)
     other_noise_key = PieceKey(0, key.secret_ntt, rand("other"))
-    other_epoch = EncryptedVector(SUITE, rand("other"), vector.residues)
+    other_key = EncryptedVector(SUITE, rand("other"), vector.residues)
     changed = vector.residues.copy()
     changed[0, 1, 0, 0] ^= 1
     assert distinct(
         *base,  # four blocks with four c1
         noise(team, key, vector, Purpose.TEST)[0],
         noise(team, other_noise_key, vector)[0],
-        noise(team, key, other_epoch)[0],
+        noise(team, key, other_key)[0],
+        *(noise_of(team, key, vector, opening)[0] for opening in OTHERS),
         noise(team, key, EncryptedVector(SUITE, team.joint.digest, changed))[0],
         noise(team, team.pieces[1], vector)[0],
     )

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from protocols.arrays import UInt64Array
 from protocols.errors import DecodeError, ProtocolError
 from protocols.suites import RING_DEGREES, suite
-from protocols.tckks import EncryptedVector
+from protocols.tckks import EncryptedVector, wire
 from protocols.tckks.wire import HEADER_BYTES, WireKind, decode, encode, encoded_size, hash_to_polynomial
 from tests.protocols.polynomials import random_residues
 from tests.protocols.tckks.committee import SUITE, committee, rand
 
 DEGREE = 16
-PRIMES = SUITE.key_primes  # 6, 6, 6, 4, 3 and 3 bytes a residue
+PRIMES = SUITE.key_primes  # 6, 6, 4, 6, 3 and 3 bytes a residue
 CONTEXT = rand("context")
 RESIDUES = np.stack([random_residues(s, DEGREE, PRIMES) for s in (1, 2)])
 MESSAGE = encode(WireKind.CIPHERTEXT, RESIDUES, PRIMES, context=CONTEXT)
@@ -33,7 +33,7 @@ def read(
 def test_the_layout_byte_by_byte() -> None:
     expected = struct.pack("<4sBBBBI32s", b"SBFL", 1, 2, 0, 4, 2, CONTEXT)
     for polynomial in RESIDUES.tolist():
-        for row, width in zip(polynomial, (6, 6, 6, 4, 3, 3), strict=True):
+        for row, width in zip(polynomial, (6, 6, 4, 6, 3, 3), strict=True):
             expected += b"".join(value.to_bytes(width, "little") for value in row)
     assert expected == MESSAGE
     assert len(MESSAGE) == encoded_size(2, DEGREE, PRIMES) == HEADER_BYTES + 2 * DEGREE * 28
@@ -73,7 +73,7 @@ def test_a_message_of_another_kind_key_or_count_is_refused() -> None:
 @pytest.mark.parametrize("polynomial", [0, 1])
 @pytest.mark.parametrize("row", range(len(PRIMES)))
 def test_a_residue_not_below_its_prime_is_refused(polynomial: int, row: int) -> None:
-    widths = [6, 6, 6, 4, 3, 3]
+    widths = [6, 6, 4, 6, 3, 3]
     for value in (PRIMES[row], PRIMES[row] + 1, (1 << (8 * widths[row])) - 1):
         for column in (0, DEGREE - 1):
             at = HEADER_BYTES + DEGREE * (28 * polynomial + sum(widths[:row])) + widths[row] * column
@@ -223,3 +223,62 @@ def test_a_hash_stream_without_enough_small_values_is_refused() -> None:
     unlucky = next(label for label in (b"%d" % i for i in range(1000)) if not lucky(label))
     with pytest.raises(DecodeError, match="the hash stream ran out of values below the prime"):
         hash_to_polynomial(unlucky, 1, (q,))
+
+
+# The compiled reader and writer.
+
+
+def test_the_compiled_writer_and_reader_are_those_of_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    primes = (*SUITE.key_primes, suite(16384).data_primes[-1])  # 6, 6, 4, 6, 3, 3 and 5 bytes
+    edges = np.array([[[0, q - 1] * 8 for q in primes]], dtype=np.uint64)
+    x = np.concatenate([edges, np.stack([random_residues(1, 16, primes)])])
+    messages, read_back, totals = [], [], []
+    for engine in ("numba", "numpy"):
+        monkeypatch.setattr(wire, "engine", lambda name=engine: name)
+        messages.append(encode(WireKind.CIPHERTEXT, x, primes, context=CONTEXT))
+        read_back.append(decode(WireKind.CIPHERTEXT, messages[0], primes, polynomials=2, degree=16, context=CONTEXT))
+        total = x.copy()
+        wire.accumulate(messages[0], primes, total)
+        totals.append(total)
+    assert messages[0] == messages[1]
+    assert all(np.array_equal(one, x) for one in read_back)
+    assert all(np.array_equal(one, 2 * x) for one in totals)
+
+
+@pytest.mark.parametrize("engine", ["numba", "numpy"])
+def test_every_residue_is_checked_by_both(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setattr(wire, "engine", lambda: engine)
+    at = HEADER_BYTES
+    for row in range(2 * len(PRIMES)):
+        q, width = PRIMES[row % len(PRIMES)], (PRIMES[row % len(PRIMES)].bit_length() + 7) // 8
+        for place in (0, 7, 8, 15):
+            data = bytearray(MESSAGE)
+            data[at + place * width : at + (place + 1) * width] = q.to_bytes(width, "little")
+            with pytest.raises(DecodeError, match="a residue is not below its prime"):
+                read(bytes(data))
+            data[at + place * width : at + (place + 1) * width] = (q - 1).to_bytes(width, "little")
+            read(bytes(data))
+        at += width * DEGREE
+
+
+@pytest.mark.parametrize("engine", ["numba", "numpy"])
+@pytest.mark.parametrize("row", range(12))
+def test_a_zero_row_of_one_parity_is_refused_by_both(engine: str, row: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setattr(wire, "engine", lambda: engine)
+    residues = RESIDUES.copy()
+    residues[row // 6, row % 6] = 0
+    data = encode(WireKind.CIPHERTEXT, residues, PRIMES, context=CONTEXT)
+
+    def check(transparent: int | None) -> None:
+        kind = WireKind.CIPHERTEXT
+        wire.check(kind, data, PRIMES, polynomials=2, degree=DEGREE, context=CONTEXT, transparent=transparent)
+
+    for parity in (None, 0, 1):
+        if parity == row // 6:
+            with pytest.raises(DecodeError, match="transparent"):
+                check(parity)
+        else:
+            check(parity)

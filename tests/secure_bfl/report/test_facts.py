@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from secure_bfl.report import ClientFacts, ReportFacts, RoundFacts, Spend
+from secure_bfl.report import ClientFacts, ReportFacts, RoundFacts, Spend, VoidRound
 from tests.secure_bfl.report.made_up import digest, federation
 
 FACTS = federation()
@@ -21,7 +21,7 @@ def changed(name: str, value: Any) -> ReportFacts:
 
 
 def test_every_field_is_in_one_of_the_lists() -> None:
-    assert {*INTEGERS, *DIGESTS, *TEXTS, "clients", "rounds"} == {field.name for field in fields(FACTS)}
+    assert {*INTEGERS, *DIGESTS, *TEXTS, "clients", "rounds", "void_rounds"} == {field.name for field in fields(FACTS)}
 
 
 @pytest.mark.parametrize("name", INTEGERS)
@@ -165,3 +165,20 @@ def test_clients_have_different_names_and_there_is_one() -> None:
 def test_facts_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         FACTS.log_size = 1  # type: ignore[misc]
+
+
+def test_void_rounds_are_rounds_of_the_plan() -> None:
+    done, planned = len(FACTS.rounds), FACTS.planned_rounds
+    next_one = VoidRound(done + 1, "it did not open")
+    assert replace(FACTS, planned_rounds=done + 1, void_rounds=(next_one,)).void_rounds == (next_one,)
+    for void in ((next_one, next_one), (VoidRound(FACTS.rounds[0].number, "no"),)):
+        with pytest.raises(ValueError, match="void rounds must strictly increase and be none of the others"):
+            replace(FACTS, void_rounds=void)
+    many = tuple(VoidRound(done + i, "no") for i in range(1, planned - done + 2))
+    with pytest.raises(ValueError, match="more than the"):
+        replace(FACTS, void_rounds=many)
+    for reason in ("", "x" * 257, "two\nlines"):
+        with pytest.raises(ValueError, match="reason must be 1 to 256 printable characters"):
+            VoidRound(1, reason)
+    with pytest.raises(TypeError, match="number must be an int"):
+        VoidRound(True, "no")

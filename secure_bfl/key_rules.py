@@ -1,0 +1,187 @@
+"""The rules of key generation and of committee changes. Spec: round §3.1 (v1).
+
+Founding: commit, reveal, check, answer the dry run, accept. A change is announced by the operator between two rounds;
+the former members commit and reveal, the new ones check, answer and accept. Then they are the committee, and the former
+members drop what they held.
+"""
+
+from typing import TYPE_CHECKING
+
+from ledger import DecodeError
+from protocols.errors import QuorumError
+from protocols.tckks import ShamirSharing, trials
+
+from .ceremony import CeremonyState
+from .messages import (
+    CommitteeChange,
+    Complaint,
+    KeyAccept,
+    KeyAnswer,
+    KeyCheck,
+    KeyCommit,
+    KeyDrop,
+    KeyOpen,
+    KeyReveal,
+)
+from .roster import member_number
+from .rules import Effect, RuleError, require, rule
+
+if TYPE_CHECKING:
+    from .replay import Replay
+
+__all__ = ["expected_answers"]
+
+
+def _current(replay: "Replay", epoch: int) -> CeremonyState:
+    ceremony = replay.ceremony
+    require(epoch == ceremony.epoch, f"the ceremony of epoch {ceremony.epoch} is the newest one")
+    return ceremony
+
+
+def _dealer(ceremony: CeremonyState, sender: str) -> tuple[int, ...]:
+    mine = ceremony.dealt_by(sender)
+    require(mine, f"{sender} deals nothing in epoch {ceremony.epoch}", hostile=True)
+    return mine
+
+
+def _receiver(replay: "Replay", epoch: int, sender: str) -> CeremonyState:
+    ceremony = _current(replay, epoch)
+    member = sender in ceremony.committee.parties
+    require(member, f"{sender} is not in the committee of epoch {ceremony.epoch}", hostile=True)
+    return ceremony
+
+
+@rule.register(KeyCommit)
+def _(body: KeyCommit, replay: "Replay", sender: str, index: int) -> Effect:
+    ceremony = _current(replay, body.epoch)
+    mine = _dealer(ceremony, sender)
+    require(sender not in ceremony.commits, f"{sender} committed already", hostile=True)
+    require(not ceremony.delivered and not ceremony.refused, "a commitment after the first reveal")
+    require([part.addend for part in body.parts] == list(mine), f"{sender} deals addends {list(mine)}", hostile=True)
+    size = 32 if ceremony.founding else 0
+    require(all(len(p.part) == size for p in body.parts), f"a public part's digest has {size} bytes here", hostile=True)
+
+    return lambda: ceremony.commits.update({sender: body})
+
+
+@rule.register(KeyReveal)
+def _(body: KeyReveal, replay: "Replay", sender: str, index: int) -> Effect:
+    ceremony = _current(replay, body.epoch)
+    _dealer(ceremony, sender)
+    missing = ceremony.absent()
+    require(not missing, f"a reveal before {', '.join(missing)} committed")
+    require(ceremony.committed, "holders of an addend committed to different dealings, as many to one as to another")
+    due = ceremony.due(sender)
+    require(due, f"no addend waits for {sender}", hostile=True)
+    require(body.addends == due, f"{sender} is to deliver addends {list(due)}", hostile=True)
+    return lambda: ceremony.delivered.update(dict.fromkeys(due, (sender, body)))
+
+
+@rule.register(KeyCheck)
+def _(body: KeyCheck, replay: "Replay", sender: str, index: int) -> Effect:
+    ceremony = _receiver(replay, body.epoch, sender)
+    require(not ceremony.undelivered, "a check before every addend was delivered")
+    require(sender not in ceremony.checks, f"{sender} checked already", hostile=True)
+    known = ceremony.founding or body.joint_key == replay.joint_key_digest
+    require(known, "a committee change keeps the joint key", hostile=True)
+    return lambda: ceremony.checks.update({sender: body})
+
+
+@rule.register(Complaint)
+def _(body: Complaint, replay: "Replay", sender: str, index: int) -> Effect:
+    ceremony = _receiver(replay, body.epoch, sender)
+    require(not (replay.rounds if ceremony.founding else ceremony.ready), "a complaint after key generation")
+    require(body.addend in ceremony.delivered, f"addend {body.addend} was not delivered", hostile=True)
+    require(sender not in ceremony.checks, f"{sender} checked already", hostile=True)
+    if ceremony.founding:
+        require(sender not in ceremony.complaints, f"{sender} complained already")
+        require(len(body.sealing_seed) in (0, 32), "a sealing key's seed has 32 bytes", hostile=True)
+        return lambda: ceremony.complaints.update({sender: body})
+    require(not body.sealing_seed, "no sealing key is opened in a committee change", hostile=True)
+
+    def effect() -> None:
+        name, _ = ceremony.delivered.pop(body.addend)
+        ceremony.refused.setdefault(body.addend, {})[name] = sender
+
+    return effect
+
+
+def expected_answers(ceremony: CeremonyState, name: str) -> tuple[tuple[int, int], ...]:
+    """The trials and pieces of the dry run for which a member of the new committee answers."""
+    sharing, number = ceremony.committee.sharing, member_number(name)
+    return tuple((trial.number, piece) for trial in trials(sharing) for piece in trial.pieces_of(sharing, number))
+
+
+@rule.register(KeyAnswer)
+def _(body: KeyAnswer, replay: "Replay", sender: str, index: int) -> Effect:
+    ceremony = _receiver(replay, body.epoch, sender)
+    pinned = replay.joint_key_digest is not None and ceremony.everyone_in(ceremony.checks)
+    require(pinned, "an answer before every member pinned the same key")
+    require(sender not in ceremony.answers, f"{sender} answered the test already", hostile=True)
+    expected = expected_answers(ceremony, sender)
+    given = tuple((a.trial, a.piece) for a in body.answers)
+    require(given == expected, f"{sender} answers (trial, piece) {list(expected)}", hostile=True)
+    return lambda: ceremony.answers.update({sender: body})
+
+
+@rule.register(KeyAccept)
+def _(body: KeyAccept, replay: "Replay", sender: str, index: int) -> Effect:
+    ceremony = _receiver(replay, body.epoch, sender)
+    require(ceremony.everyone_in(ceremony.answers), "an acceptance before every member answered the test")
+    require(not ceremony.disputed, "an acceptance although holders of a piece answered differently", hostile=True)
+    require(body.joint_key == replay.joint_key_digest, "an acceptance of another key", hostile=True)
+    require(sender not in ceremony.accepts, f"{sender} accepted already", hostile=True)
+    opened = sender in ceremony.opens or (ceremony.founding and sender in ceremony.complaints)
+    require(not opened, f"{sender} has given this key up", hostile=True)
+
+    def effect() -> None:
+        ceremony.accepts[sender] = body
+        if ceremony.ready and not ceremony.founding:
+            replay.committees.append(ceremony.committee)
+
+    return effect
+
+
+@rule.register(KeyOpen)
+def _(body: KeyOpen, replay: "Replay", sender: str, index: int) -> Effect:
+    ceremony = _current(replay, body.epoch)
+    require(ceremony.founding, "nobody opens seeds in a committee change", hostile=True)
+    mine = _dealer(ceremony, sender)
+    require(ceremony.everyone_in(ceremony.answers), "seeds opened before every member answered the test", hostile=True)
+    require(not ceremony.ready, "seeds opened of a key that everybody accepted", hostile=True)
+    require(sender not in ceremony.accepts, f"{sender} accepted this key", hostile=True)
+    require(sender not in ceremony.opens, f"{sender} opened its seeds already")
+    require([s.addend for s in body.seeds] == list(mine), f"{sender} deals addends {list(mine)}", hostile=True)
+    return lambda: ceremony.opens.update({sender: body})
+
+
+@rule.register(CommitteeChange)
+def _(body: CommitteeChange, replay: "Replay", sender: str, index: int) -> Effect:
+    plan, former, current = replay.known.plan, replay.committee, replay.current
+    require(replay.ceremonies[0].ready, "a committee change before key generation is complete")
+    require(current is None or current.finished, "a committee change while a round is open")
+    require(body.epoch == former.epoch + 1, f"epoch {former.epoch + 1} is next", hostile=True)
+    changes = len(replay.ceremonies) - 1
+    require(changes < plan.committee_changes, f"the plan has {plan.committee_changes} changes", hostile=True)
+    try:
+        committee = replay.known.next_committee(body.epoch, body.threshold, body.parties, replay.committees)
+        if isinstance(former.sharing, ShamirSharing):
+            fitting = tuple(former.sharing.assignment(body.active)) == body.active
+        else:
+            fitting = body.active == ()
+    except (ValueError, DecodeError, QuorumError) as exc:
+        raise RuleError(f"not a committee: {exc}", hostile=True) from exc
+    require(fitting, "the active members are t of the former ones in Shamir's sharing, else none", hostile=True)
+    admitted = plan.noise_budget.admits(committee.sharing)
+    require(admitted, "openings of this committee would hold more noise than the plan's scale", hostile=True)
+    return lambda: replay.ceremonies.append(CeremonyState(committee, replay.root(), former, body.active))
+
+
+@rule.register(KeyDrop)
+def _(body: KeyDrop, replay: "Replay", sender: str, index: int) -> Effect:
+    held = next((c for c in replay.committees if sender in c.parties), None)
+    if held is None or held.epoch != body.epoch or held is replay.committee:
+        raise RuleError(f"{sender} is not of a former committee of epoch {body.epoch}", hostile=True)
+    dropped = replay.ceremony_of(body.epoch).drops
+    require(sender not in dropped, f"{sender} dropped its pieces already")
+    return lambda: dropped.update({sender: body})

@@ -1,0 +1,1 @@
+"""The test vectors as the library makes them, by subject."""
