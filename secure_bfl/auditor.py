@@ -275,8 +275,11 @@ class Auditor:
             number = attempt.request.attempt
             if attempt.unanswered:
                 self._note(where, f"{', '.join(attempt.unanswered)} did not answer attempt {number}")
-            for dispute in disputes(attempt, committee):
-                self._note(where, f"attempt {number}: {dispute}")
+            for dispute in disputes(attempt, committee, late=True):
+                after = (
+                    ", said after the model" if any(n in attempt.late for camp in dispute.camps for n in camp) else ""
+                )
+                self._note(where, f"attempt {number}: {dispute}{after}")
 
     def _note_void(self, transcript: Transcript, state: RoundState, model: GlobalModel) -> None:
         """A round without a model: the reason that the operator gave, and what the files say."""

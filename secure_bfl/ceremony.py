@@ -19,7 +19,7 @@ class CeremonyState:
     """One ceremony so far. Keys are member names, or numbers of addends.
 
     `position` is 32 bytes of the ledger that make the ceremony unique. `refused` tells, for each addend of a committee
-    change, whose delivery was refused by whom.
+    change, whose delivery was refused by whom. A change is abandoned when a round opens before it is complete.
     """
 
     committee: Committee
@@ -35,6 +35,7 @@ class CeremonyState:
     complaints: dict[str, Complaint] = field(default_factory=dict)
     opens: dict[str, KeyOpen] = field(default_factory=dict)
     drops: dict[str, KeyDrop] = field(default_factory=dict)
+    abandoned: bool = False
 
     @property
     def epoch(self) -> int:

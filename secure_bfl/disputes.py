@@ -67,13 +67,14 @@ def challenge(context: bytes, number: int, attempt: Attempt) -> bytes:
     return hashed.digest()
 
 
-def disputes(attempt: Attempt, committee: Committee) -> tuple[Dispute, ...]:
-    """The pieces about which those who have checked so far disagree."""
+def disputes(attempt: Attempt, committee: Committee, *, late: bool = False) -> tuple[Dispute, ...]:
+    """The pieces about which those who have checked disagree; those who came after the model too, if `late`."""
     given: dict[int, dict[bytes, list[str]]] = {}
+    checks = {**attempt.checks, **attempt.late} if late else attempt.checks
     for name in committee.members:
-        if name in attempt.checks:
+        if name in checks:
             held = committee.sharing.held_by(member_number(name))
-            for piece, data in zip(held, attempt.checks[name].fingerprints, strict=True):
+            for piece, data in zip(held, checks[name].fingerprints, strict=True):
                 given.setdefault(piece, {}).setdefault(data, []).append(name)
     honest_with_one_more = len(committee.members) - byzantine_quorum(len(committee.members)) + 1
     found = []

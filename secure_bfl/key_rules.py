@@ -35,6 +35,7 @@ __all__ = ["expected_answers"]
 def _current(replay: "Replay", epoch: int) -> CeremonyState:
     ceremony = replay.ceremony
     require(epoch == ceremony.epoch, f"the ceremony of epoch {ceremony.epoch} is the newest one")
+    require(not ceremony.abandoned, f"the change to epoch {epoch} was abandoned: a round opened before it was complete")
     return ceremony
 
 

@@ -124,15 +124,18 @@ class Member:
     def check_pieces(self, board: Board, number: int) -> None:
         """Publish fingerprints of the answer of every piece held, once all that were asked have answered.
 
-        Done by every member that is there, asked or not: it computes the answers itself, under the same rules as if it
-        gave them. Nothing is done where each piece has one holder.
+        Done by every member that is there, asked or not, and by one that comes after the model was published, as
+        evidence. It computes the answers itself, under the same rules as if it gave them. Nothing is done where each
+        piece has one holder.
 
         Raises:
             RefusedError, StateError: as for `answer`.
         """
         state, committee = board.round(number), board.committee_of(number)
         attempt = state.attempt
-        if attempt is None or state.finished or attempt.unanswered or self.name in attempt.checks:
+        if attempt is None or state.void is not None or attempt.unanswered:
+            return
+        if self.name in attempt.checks or self.name in attempt.late:
             return
         if self.name not in committee.parties or not has_checks(committee.sharing):
             return

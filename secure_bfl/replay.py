@@ -128,8 +128,8 @@ class Replay:
 
     @property
     def key_ready(self) -> bool:
-        """Whether rounds can open: every founding member accepted the key, and no committee change is under way."""
-        return bool(self.ceremonies) and self.ceremonies[0].ready and self.ceremonies[-1].ready
+        """Whether rounds can open: every founding member accepted the key."""
+        return bool(self.ceremonies) and self.ceremonies[0].ready
 
     def party(self, name: str) -> Party | None:
         """A party by name, one of a committee in the making or of a former one among them."""

@@ -60,13 +60,19 @@ def _attempt(current: RoundState, number: int) -> Attempt:
 def _(body: RoundOpen, replay: "Replay", sender: str, index: int) -> Effect:
     current = replay.current
     require(replay.key_ready, "a round before key generation is complete")
+    change = replay.ceremony
     require(body.round == len(replay.rounds) + 1, f"round {len(replay.rounds) + 1} is next")
     require(body.round <= replay.known.plan.rounds, "the plan has no more rounds", hostile=True)
     if current is not None:
         require(current.finished, f"round {current.number} is not finished")
         require(body.model == current.following, "a round starts from the last model", hostile=True)
     epoch = replay.committee.epoch
-    return lambda: replay.rounds.append(RoundState(body.round, index, body.model, epoch))
+
+    def effect() -> None:
+        replay.rounds.append(RoundState(body.round, index, body.model, epoch))
+        change.abandoned = not change.ready  # whoever is in office serves the round; another change may be announced
+
+    return effect
 
 
 @rule.register(BudgetSpend)
@@ -194,13 +200,14 @@ def _(body: PieceCheck, replay: "Replay", sender: str, index: int) -> Effect:
     committee = _committee(replay, current, sender)
     require(has_checks(committee.sharing), "answers of this committee are not cross-checked", hostile=True)
     attempt = _attempt(current, body.attempt)
-    require(current.result is None, f"round {body.round} has a model")
     require(not attempt.unanswered, "a check before every asked member answered", hostile=True)
-    require(sender not in attempt.checks, f"{sender} checked this attempt already", hostile=True)
+    done = sender in attempt.checks or sender in attempt.late
+    require(not done, f"{sender} checked this attempt already", hostile=True)
     held = len(committee.sharing.held_by(member_number(sender)))
     formed = are_well_formed(body, replay.known.plan.suite, held)
     require(formed, f"{sender} states other than {held} fingerprints of the right length", hostile=True)
-    return lambda: attempt.checks.update({sender: body})
+    checks = attempt.checks if current.result is None else attempt.late
+    return lambda: checks.update({sender: body})
 
 
 @rule.register(Model)

@@ -33,12 +33,16 @@ class Ignored:
 
 @dataclass(slots=True)
 class Attempt:
-    """One request to open a round's sum, and what came back. Keys are member names; `asked` are the active ones."""
+    """One request to open a round's sum, and what came back. Keys are member names; `asked` are the active ones.
+
+    `late` are checks that came after the round's model: they change nothing, and show what was done without them.
+    """
 
     request: DecryptionRequest
     asked: tuple[str, ...]
     answers: dict[str, PartialAnswer] = field(default_factory=dict)
     checks: dict[str, PieceCheck] = field(default_factory=dict)
+    late: dict[str, PieceCheck] = field(default_factory=dict)
 
     @property
     def unanswered(self) -> tuple[str, ...]:

@@ -214,7 +214,7 @@ def test_a_change_must_be_right(trio: Federation) -> None:
     with pytest.raises(StateError, match="is for the operator"):
         board.append(right, "member-1", trio.members[0].identity.signing)
     board.append(right, operator.name, operator.identity.signing)
-    assert not board.replay.key_ready
+    assert not board.replay.ceremony.ready
 
 
 def test_an_active_set_is_t_of_shamirs_members(quartet: Federation) -> None:
@@ -227,14 +227,28 @@ def test_an_active_set_is_t_of_shamirs_members(quartet: Federation) -> None:
     assert board.replay.ceremony.addends == (0, 2, 3)
 
 
-def test_changes_and_rounds_take_turns(trio: Federation) -> None:
-    fork = trio.copy()
-    started(trio, *REPLICATED)
-    with pytest.raises(StateError, match="a round before key generation is complete"):
-        trio.operator.open_round(trio.board, 1, trio.zero)
-    fork.operator.open_round(fork.board, 1, fork.zero)
+def test_no_change_while_a_round_is_open(trio: Federation) -> None:
+    trio.operator.open_round(trio.board, 1, trio.zero)
     with pytest.raises(StateError, match="a committee change while a round is open"):
-        started(fork, *REPLICATED)
+        started(trio, *REPLICATED)
+
+
+def test_a_round_abandons_an_unfinished_change_and_those_in_office_serve_it(trio: Federation) -> None:
+    new = started(trio, *REPLICATED)
+    for member in trio.members:
+        member.commit(trio.board)
+    trio.operator.open_round(trio.board, 1, trio.zero)
+    assert trio.board.replay.ceremony.abandoned
+    assert trio.board.round(1).epoch == trio.board.replay.committee.epoch == 0
+    with pytest.raises(StateError, match="the change to epoch 1 was abandoned: a round opened before it was complete"):
+        new[0].check(trio.board)
+    trio.open_and_update(1, trio.zero)
+    trio.close_and_vote(1)
+    trio.request(1)
+    trio.answer_and_publish(1, trio.zero)
+    assert trio.board.round(1).result is not None
+    changed(trio, *REPLICATED)
+    assert trio.board.replay.committee.epoch == 1
 
 
 def test_no_change_before_the_key(shares: Sequence[Records]) -> None:

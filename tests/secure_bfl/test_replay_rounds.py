@@ -6,14 +6,9 @@ from dataclasses import dataclass, replace
 import pytest
 
 from ledger import (
-    CosigningWitness,
-    Log,
-    MemoryStore,
-    MemoryWitnessStore,
-    Policy,
-    Witness,
-    certify,
+    parse_entry,
 )
+from secure_bfl.disputes import disputes
 from secure_bfl.messages import (
     Aggregate,
     AggregateVote,
@@ -29,8 +24,9 @@ from secure_bfl.messages import (
     UpdateCommit,
 )
 from secure_bfl.replay import Replay
-from tests.secure_bfl.federation import NOW, digest
+from tests.secure_bfl.federation import digest
 from tests.secure_bfl.script import Script, check_ignored, update
+from tests.secure_bfl.test_replay_certificates import fresh_request
 
 # Rounds: one bad body for each rule.
 
@@ -291,12 +287,30 @@ def test_order_within_a_round(script: Script) -> None:
     assert check_ignored(done, again, hostile=True).reason == "round 1 has a model"
 
 
-def test_a_check_after_the_model_is_late(script: Script) -> None:
+def test_a_check_after_the_model_is_late_and_stays_as_evidence(script: Script) -> None:
     last = script.last(PieceCheck, round_number=1)
     replay = script.replay(last)  # member-4 has not checked, and need not
     replay.apply(script.steps[script.first(Model)].data)
+    replay.apply(script.steps[last].data)
     assert replay.ignored == []
-    assert check_ignored(replay, script.steps[last].data, hostile=False).reason == "round 1 has a model"
+    attempt = replay.rounds[0].attempts[0]
+    assert (set(attempt.checks), set(attempt.late)) == ({"member-1", "member-2", "member-3"}, {"member-4"})
+    twice = check_ignored(replay, script.steps[last].data, hostile=True)
+    assert twice.reason == "member-4 checked this attempt already"
+    check = script.sign(other_fingerprints(script, last), "member-4")
+    replay = script.replay(last)
+    replay.apply(script.steps[script.first(Model)].data)
+    replay.apply(check)
+    attempt = replay.rounds[0].attempts[0]
+    assert disputes(attempt, replay.committee) == ()
+    assert all("member-4" in str(dispute) for dispute in disputes(attempt, replay.committee, late=True))
+    assert disputes(attempt, replay.committee, late=True)
+
+
+def other_fingerprints(script: Script, step: int) -> PieceCheck:
+    """The check of a step, with other values."""
+    check = PieceCheck.from_value(parse_entry(script.steps[step].data).body)
+    return replace(check, fingerprints=tuple(bytes(len(f)) for f in check.fingerprints))
 
 
 # Other members are asked.
@@ -438,72 +452,3 @@ def test_a_vote_after_the_request_is_late(script: Script) -> None:
 def test_no_round_beyond_the_plan(script: Script) -> None:
     listed = check_ignored(script.replay(), script.sign(RoundOpen(3, digest("model", 2)), "operator"), hostile=True)
     assert listed.reason == "the plan has no more rounds"
-
-
-# The certificate in a request.
-
-
-def fresh_request(script: Script, size: int, **changes: object) -> DecryptionRequest:
-    """The request of round 1 with a certificate over the first `size` entries of the legal run."""
-    return script.request(1, certificate=certificate_of([s.data for s in script.steps[:size]], script), **changes)
-
-
-def certificate_of(entries: list[bytes], script: Script, *, cosigners: int = 4) -> bytes:
-    """A certificate by new witnesses (with the same keys) of a log with these entries."""
-    note = script.identities["operator"].note
-    log = Log(MemoryStore(), script.log.origin, note)
-    log.append_all(entries)
-    witnesses: dict[str, CosigningWitness | None] = {
-        name: Witness(name, script.identities[name].note, log.verifier, MemoryWitnessStore())
-        for name in script.members[:cosigners]
-    }
-    keys = [w.verifier for w in witnesses.values() if isinstance(w, Witness)]
-    return certify(log, witnesses, Policy(log.origin, log.verifier, tuple(keys)), now=NOW).note
-
-
-def test_the_certificate_must_cover_the_aggregate(script: Script) -> None:
-    index = script.first(DecryptionRequest)
-    replay, aggregated = script.replay(index), script.first(Aggregate)
-    assert replay.refuses(script.sign(fresh_request(script, aggregated + 1), "operator")) is None
-    assert replay.refuses(script.sign(fresh_request(script, index), "operator")) is None
-    listed = check_ignored(replay, script.sign(fresh_request(script, aggregated), "operator"), hostile=True)
-    assert listed.reason == "the certificate does not cover the aggregate"
-    replay = script.replay(index)
-    listed = check_ignored(replay, script.sign(fresh_request(script, index + 1), "operator"), hostile=True)
-    assert listed.reason == "the certificate does not cover the aggregate"
-
-
-def test_the_certificate_must_be_of_this_log(script: Script) -> None:
-    index = script.first(DecryptionRequest)
-    entries = [s.data for s in script.steps[:index]]
-    entries[-1], entries[-2] = entries[-2], entries[-1]
-    body = script.request(1, certificate=certificate_of(entries, script))
-    listed = check_ignored(script.replay(index), script.sign(body, "operator"), hostile=True)
-    assert listed.reason == "the certificate is of another log"
-
-
-def test_the_certificate_must_verify(script: Script) -> None:
-    index = script.first(DecryptionRequest)
-    entries = [s.data for s in script.steps[:index]]
-    good = certificate_of(entries, script)
-    lines = good.split(b"\n")
-    few = certificate_of(entries, script, cosigners=2)
-    spoiled = good[:-20] + bytes([good[-20] ^ 1]) + good[-19:]
-    for note in (b"", b"text\n", few, b"\n".join(lines[:4]) + b"\n", spoiled):
-        body = script.request(1, certificate=note)
-        listed = check_ignored(script.replay(index), script.sign(body, "operator"), hostile=True)
-        assert listed.reason.startswith("the request's certificate does not verify")
-
-
-def test_members_of_another_opinion_are_not_asked(script: Script) -> None:
-    replay = script.replay(script.first(AggregateVote))
-    assert replay.ignored == []
-    replay.apply(script.sign(AggregateVote(1, digest("another sum")), "member-1"))
-    for name in script.members[1:]:
-        replay.apply(script.sign(AggregateVote(1, digest("sum", 1)), name))
-    assert replay.ignored == []
-    assert replay.rounds[0].agreeing() == script.members[1:]
-    size = script.first(Aggregate) + 1
-    listed = check_ignored(replay, script.sign(fresh_request(script, size), "operator"), hostile=True)
-    assert listed.reason == "the active set is 2 members that computed the aggregate"
-    assert replay.refuses(script.sign(fresh_request(script, size, active=(2, 3)), "operator")) is None
