@@ -234,14 +234,14 @@ def test_no_change_while_a_round_is_open(trio: Federation) -> None:
 
 
 def test_a_round_abandons_an_unfinished_change_and_those_in_office_serve_it(trio: Federation) -> None:
-    new = started(trio, *REPLICATED)
+    started(trio, *REPLICATED)
     for member in trio.members:
         member.commit(trio.board)
     trio.operator.open_round(trio.board, 1, trio.zero)
     assert trio.board.replay.ceremony.abandoned
     assert trio.board.round(1).epoch == trio.board.replay.committee.epoch == 0
     with pytest.raises(StateError, match="the change to epoch 1 was abandoned: a round opened before it was complete"):
-        new[0].check(trio.board)
+        trio.members[0].reveal(trio.board)
     trio.open_and_update(1, trio.zero)
     trio.close_and_vote(1)
     trio.request(1)
