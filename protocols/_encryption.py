@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 
 from ._fused_numba import encrypt_rows, scratch_doubles
+from ._ntt_numba import forward, inverse
 from ._ring_numba import centred_integer
 from .arrays import Float64Array, Int64Array, UInt8Array, UInt64Array
 from .digits import DigitLayout
@@ -38,6 +39,7 @@ class FusedEncryption:
         self._weights_by_q = self._weights / np.array(data[:kept], dtype=np.float64)[None, :, None]
         self._special = np.array([centred_integer(pow(p, -1, q), q) for q in data], dtype=np.float64)
         self._special_by_q = self._special / np.array(data, dtype=np.float64)
+        self._one = kernels.with_quotients(np.ones((len(full.primes), 1)))
         self._widths = np.array(residue_bytes(tuple(data)), dtype=np.int64)
 
     def scratch(self) -> AbstractContextManager[Float64Array]:
@@ -55,7 +57,8 @@ class FusedEncryption:
             np.frombuffer(stream, dtype=np.uint8), np.ascontiguousarray(digits), self._layout.width, self._joined,
             out, at, self._widths, scratch, verdict,
             self._key, self._weights, self._weights_by_q, self._special, self._special_by_q,
-            kernels.q, kernels.inverse_q, *kernels.forward, *kernels.backward,
+            kernels.q, kernels.inverse_q,
+            forward.address, kernels.forward, inverse.address, kernels.backward, self._one,
         )  # fmt: skip
         if verdict[0] < self._n:
             raise StateError("the encryption's stream ran out; draw another rand")

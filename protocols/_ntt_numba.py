@@ -14,26 +14,45 @@ Source: van der Hoeven, Lecerf and Quintin, "Modular SIMD arithmetic in Mathemag
 
 from typing import Any, Final
 
-from numba import types
-from numba.extending import overload
+from numba import int64, types
+from numba.extending import intrinsic
 
 from ._numba_vectors import (
     LANES,
+    called,
     double_constant,
     doubles,
+    doubles_at,
     emitted,
-    inlined,
-    load,
+    native,
+    one_at,
     part,
+    read,
     splat,
-    store,
-    transpose,
+    transposed,
     vector_fma,
     word_constant,
     words,
+    write,
 )
 
-__all__ = ["PADDING", "RUN", "centred", "forward", "from_words", "inverse", "product", "residue", "times", "to_words"]
+__all__ = [
+    "FROM_WORDS",
+    "PADDING",
+    "PREFIX",
+    "RUN",
+    "TO_WORDS",
+    "centred",
+    "forward",
+    "from_words",
+    "inverse",
+    "product",
+    "residue",
+    "run",
+    "times",
+    "to_words",
+    "write_residue",
+]
 
 RUN: Final = 128  # coefficients in a row, as in `ring`
 PADDING: Final = 8  # doubles after each transposed row, so that rows do not fall on the same cache lines
@@ -41,6 +60,11 @@ _ROUND: Final = 6755399441055744.0  # 1.5 * 2^52: adding and subtracting it roun
 _NEAR: Final = 32  # rows of doubles that the nearest cache holds
 _MIDDLE: Final = 32
 _TAIL: Final = 2 * (RUN - 1)  # doubles of twiddle factors for each row: every layer's w, and its w/q
+PREFIX: Final = 8  # doubles before a prime's twiddle factors: q, 1/q, and six that are not used
+_ROW: Final = 8 * RUN  # bytes
+_VECTOR: Final = 8 * LANES  # bytes
+FROM_WORDS: Final = 1  # the transforms' last argument: residues come in, not doubles
+TO_WORDS: Final = 2  # and go out
 
 
 def _reduced(builder: Any, high: Any, quotient: Any, q: Any) -> Any:
@@ -48,8 +72,7 @@ def _reduced(builder: Any, high: Any, quotient: Any, q: Any) -> Any:
     return vector_fma(builder, builder.fsub(double_constant(_ROUND), quotient), q, high)
 
 
-@emitted(doubles, doubles, doubles, doubles, doubles)
-def times(builder: Any, x: Any, w: Any, w_by_q: Any, q: Any) -> Any:
+def _times(builder: Any, x: Any, w: Any, w_by_q: Any, q: Any) -> Any:
     """x*w - b*q for the b that brings it near zero. Arguments: x, w, w/q, q."""
     high = builder.fmul(x, w)
     low = vector_fma(builder, x, w, builder.fneg(high))
@@ -66,14 +89,12 @@ def product(builder: Any, x: Any, y: Any, q: Any, inverse_q: Any) -> Any:
     return builder.fadd(_reduced(builder, high, quotient, q), low)
 
 
-@emitted(doubles, doubles, doubles, doubles)
-def centred(builder: Any, x: Any, q: Any, inverse_q: Any) -> Any:
+def _centred(builder: Any, x: Any, q: Any, inverse_q: Any) -> Any:
     """The representative of x in about [-q/2, q/2]. Arguments: x, q, 1/q."""
     return _reduced(builder, x, vector_fma(builder, x, inverse_q, double_constant(_ROUND)), q)
 
 
-@emitted(doubles, doubles, doubles)
-def residue(builder: Any, x: Any, q: Any) -> Any:
+def _residue(builder: Any, x: Any, q: Any) -> Any:
     """x in (-q, q) -> the residue in [0, q), still as doubles."""
     below = builder.fcmp_ordered("<", x, double_constant(0.0))
     return builder.select(below, builder.fadd(x, q), x)
@@ -86,282 +107,333 @@ def from_words(builder: Any, x: Any) -> Any:
     return builder.fsub(builder.bitcast(bits, double_constant(0.0).type), double_constant(2.0**52))
 
 
-@emitted(words, doubles)
-def to_words(builder: Any, x: Any) -> Any:
+def _to_words(builder: Any, x: Any) -> Any:
     """Doubles that are integers in [0, 2^52) -> words."""
     bits = builder.bitcast(builder.fadd(x, double_constant(2.0**52)), word_constant(0).type)
     return builder.and_(bits, word_constant(0x000FFFFFFFFFFFFF))
 
 
-def _as_doubles(x: Any) -> Any:
-    """Doubles stay, words below 2^52 are converted."""
+times: Any = emitted(doubles, doubles, doubles, doubles, doubles)(_times)
+centred: Any = emitted(doubles, doubles, doubles, doubles)(_centred)
+residue: Any = emitted(doubles, doubles, doubles)(_residue)
+to_words: Any = emitted(words, doubles)(_to_words)
+
+run: Any = called(7)  # (address of a transform, its seven arguments)
 
 
-@overload(_as_doubles, strict=False)  # type: ignore[untyped-decorator, unused-ignore]
-def _as_doubles_rule(x: Any) -> Any:
-    if x is doubles:
-        return lambda x: x
-    return lambda x: from_words(x)
+def _lifted(builder: Any, x: Any, lift: Any) -> Any:
+    """Doubles as they are for a `lift` of zero, words below 2^52 as doubles for one of 2^52."""
+    word = word_constant(0).type
+    bits = builder.or_(builder.bitcast(x, word), builder.bitcast(lift, word))
+    return builder.fsub(builder.bitcast(bits, x.type), lift)
 
 
-def _put(out: Any, at: int, x: Any, q: Any, inverse_q: Any) -> None:
-    """Into words: the residue. Into doubles: x as it is."""
+lifted: Any = emitted(doubles, doubles, doubles)(_lifted)
 
 
-@overload(_put, strict=False)  # type: ignore[untyped-decorator, unused-ignore]
-def _put_rule(out: Any, at: Any, x: Any, q: Any, inverse_q: Any) -> Any:
-    if out.dtype == types.float64:
-        return lambda out, at, x, q, inverse_q: store(out, at, x)
-    return lambda out, at, x, q, inverse_q: store(out, at, to_words(residue(centred(x, q, inverse_q), q)))
+def _part(kinds: str) -> Any:
+    """The signature of a part without result: i for an address or a distance in bytes, v for doubles."""
+    return types.void(*[doubles if kind == "v" else types.int64 for kind in kinds])
 
 
-@inlined
-def _put_rows(out: Any, at: int, step: int, v: Any, q: Any, inverse_q: Any) -> None:
-    _put(out, at, v[0], q, inverse_q)
-    _put(out, at + step, v[1], q, inverse_q)
-    _put(out, at + 2 * step, v[2], q, inverse_q)
-    _put(out, at + 3 * step, v[3], q, inverse_q)
-    _put(out, at + 4 * step, v[4], q, inverse_q)
-    _put(out, at + 5 * step, v[5], q, inverse_q)
-    _put(out, at + 6 * step, v[6], q, inverse_q)
-    _put(out, at + 7 * step, v[7], q, inverse_q)
+def _get(builder: Any, place: Any, steps: Any) -> Any:
+    return [builder.load(doubles_at(builder, at), align=1) for at in _places(builder, place, steps, 4)]
 
 
-@inlined
-def _store_rows(out: Any, at: int, step: int, v: Any) -> None:
-    store(out, at, _as_doubles(v[0]))
-    store(out, at + step, _as_doubles(v[1]))
-    store(out, at + 2 * step, _as_doubles(v[2]))
-    store(out, at + 3 * step, _as_doubles(v[3]))
-    store(out, at + 4 * step, _as_doubles(v[4]))
-    store(out, at + 5 * step, _as_doubles(v[5]))
-    store(out, at + 6 * step, _as_doubles(v[6]))
-    store(out, at + 7 * step, _as_doubles(v[7]))
+def _places(builder: Any, place: Any, step: Any, count: int) -> list[Any]:
+    places = [place]
+    while len(places) < count:
+        places.append(builder.add(places[-1], step))
+    return places
 
 
-@inlined
-def _forward_2(x: Any, x_at: int, a: Any, at: int, step: int, w: Any, w_by_q: Any, q: Any) -> None:
-    x0, v = _as_doubles(load(x, x_at + at)), times(_as_doubles(load(x, x_at + at + step)), w, w_by_q, q)
-    store(a, at, x0 + v)
-    store(a, at + step, x0 - v)
+def _put(builder: Any, place: Any, step: Any, values: list[Any]) -> None:
+    for at, value in zip(_places(builder, place, step, len(values)), values, strict=True):
+        builder.store(value, doubles_at(builder, at), align=1)
 
 
-@inlined
+def _by(builder: Any, x: Any, pair: Any, q: Any) -> Any:
+    """As `times`; `pair` is (w, w/q)."""
+    return _times(builder, x, pair[0], pair[1], q)
+
+
+def _radix_4(builder: Any, x: list[Any], w: Any, q: Any) -> list[Any]:
+    v2, v3 = _by(builder, x[2], w[0:2], q), _by(builder, x[3], w[0:2], q)
+    y1 = _by(builder, builder.fadd(x[1], v3), w[2:4], q)
+    y3 = _by(builder, builder.fsub(x[1], v3), w[4:6], q)
+    y0, y2 = builder.fadd(x[0], v2), builder.fsub(x[0], v2)
+    return [builder.fadd(y0, y1), builder.fsub(y0, y1), builder.fadd(y2, y3), builder.fsub(y2, y3)]
+
+
 def _forward_4(
-    x: Any,
-    x_at: int,
-    a: Any,
-    at: int,
-    step: int,
-    w1: Any,
-    w1_by_q: Any,
-    w2: Any,
-    w2_by_q: Any,
-    w3: Any,
-    w3_by_q: Any,
-    q: Any,
-) -> None:
-    x0, x1 = _as_doubles(load(x, x_at)), _as_doubles(load(x, x_at + step))
-    v2 = times(_as_doubles(load(x, x_at + 2 * step)), w1, w1_by_q, q)
-    v3 = times(_as_doubles(load(x, x_at + 3 * step)), w1, w1_by_q, q)
-    y1, y3 = times(x1 + v3, w2, w2_by_q, q), times(x1 - v3, w3, w3_by_q, q)
-    y0, y2 = x0 + v2, x0 - v2
-    store(a, at, y0 + y1)
-    store(a, at + step, y0 - y1)
-    store(a, at + 2 * step, y2 + y3)
-    store(a, at + 3 * step, y2 - y3)
+    _: Any, x: Any, a: Any, step: Any, w1: Any, w1_q: Any, w2: Any, w2_q: Any, w3: Any, w3_q: Any, q: Any
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        x, a, step, *w, q = given
+        _put(builder, a, step, _radix_4(builder, _get(builder, x, step), w, q))
+        return context.get_dummy_value()
+
+    return _part("iiivvvvvvv"), generate
 
 
-@inlined
-def _inverse_2(a: Any, at: int, step: int, w: Any, w_by_q: Any, q: Any, inverse_q: Any) -> None:
-    x, y = load(a, at), load(a, at + step)
-    store(a, at, centred(x + y, q, inverse_q))
-    store(a, at + step, times(x - y, w, w_by_q, q))
+def _first_4(
+    _: Any, x: Any, a: Any, step: Any, w1: Any, w1_q: Any, w2: Any, w2_q: Any, w3: Any, w3_q: Any, q: Any, lift: Any
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        x, a, step, *w, q, lift = given
+        values = [_lifted(builder, value, lift) for value in _get(builder, x, step)]
+        _put(builder, a, step, _radix_4(builder, values, w, q))
+        return context.get_dummy_value()
+
+    return _part("iiivvvvvvvv"), generate
 
 
-@inlined
 def _inverse_4(
-    a: Any,
-    at: int,
-    step: int,
-    w1: Any,
-    w1_by_q: Any,
-    w2: Any,
-    w2_by_q: Any,
-    w3: Any,
-    w3_by_q: Any,
-    q: Any,
-    inverse_q: Any,
-) -> None:
-    x0, x1, x2, x3 = load(a, at), load(a, at + step), load(a, at + 2 * step), load(a, at + 3 * step)
-    y0, y1 = x0 + x1, times(x0 - x1, w2, w2_by_q, q)
-    y2, y3 = x2 + x3, times(x2 - x3, w3, w3_by_q, q)
-    store(a, at, centred(y0 + y2, q, inverse_q))
-    store(a, at + step, y1 + y3)
-    store(a, at + 2 * step, times(y0 - y2, w1, w1_by_q, q))
-    store(a, at + 3 * step, times(y1 - y3, w1, w1_by_q, q))
+    _: Any, a: Any, step: Any, w1: Any, w1_q: Any, w2: Any, w2_q: Any, w3: Any, w3_q: Any, q: Any, inverse_q: Any
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        a, step, *w, q, inverse_q = given
+        x = _get(builder, a, step)
+        y0, y1 = builder.fadd(x[0], x[1]), _by(builder, builder.fsub(x[0], x[1]), w[2:4], q)
+        y2, y3 = builder.fadd(x[2], x[3]), _by(builder, builder.fsub(x[2], x[3]), w[4:6], q)
+        z0, z1 = _centred(builder, builder.fadd(y0, y2), q, inverse_q), builder.fadd(y1, y3)
+        z2 = _by(builder, builder.fsub(y0, y2), w[0:2], q)
+        z3 = _by(builder, builder.fsub(y1, y3), w[0:2], q)
+        _put(builder, a, step, [z0, z1, z2, z3])
+        return context.get_dummy_value()
+
+    return _part("iivvvvvvvv"), generate
 
 
-@inlined
-def _heads(
-    x: Any, x_at: int, a: Any, at: int, step: int, row: int, j: int, heads: Any, heads_by_q: Any, q: Any
-) -> None:  # fmt: skip
-    """Two layers on four runs of `step` coefficients."""
-    w1, w1_by_q = splat(heads[j, row]), splat(heads_by_q[j, row])
-    w2, w2_by_q = splat(heads[j, 2 * row]), splat(heads_by_q[j, 2 * row])
-    w3, w3_by_q = splat(heads[j, 2 * row + 1]), splat(heads_by_q[j, 2 * row + 1])
-    for i in range(0, step, LANES):
-        _forward_4(x, x_at + i, a, at + i, step, w1, w1_by_q, w2, w2_by_q, w3, w3_by_q, q)
+def _transpose(_: Any, x: Any, step: Any, out: Any, out_step: Any, lift: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        x, step, out, out_step, lift = given
+        rows = [builder.load(doubles_at(builder, at), align=1) for at in _places(builder, x, step, LANES)]
+        _put(builder, out, out_step, transposed(builder, [_lifted(builder, row, lift) for row in rows]))
+        return context.get_dummy_value()
+
+    return _part("iiiiv"), generate
+
+
+def _move(_: Any, x: Any, step: Any, out: Any, out_step: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        x, step, out, out_step = given
+        rows = [builder.load(doubles_at(builder, at), align=1) for at in _places(builder, x, step, LANES)]
+        _put(builder, out, out_step, transposed(builder, rows))
+        return context.get_dummy_value()
+
+    return _part("iiii"), generate
+
+
+def _finish(_: Any, x: Any, step: Any, out: Any, out_step: Any, q: Any, inverse_q: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        x, step, out, out_step, q, inverse_q = given
+        rows = [builder.load(doubles_at(builder, at), align=1) for at in _places(builder, x, step, LANES)]
+        reduced = [_residue(builder, _centred(builder, row, q, inverse_q), q) for row in transposed(builder, rows)]
+        as_words = [builder.bitcast(_to_words(builder, row), row.type) for row in reduced]
+        _put(builder, out, out_step, as_words)
+        return context.get_dummy_value()
+
+    return _part("iiiivv"), generate
+
+
+def _write_residue(_: Any, place: Any, value: Any, q: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        place, value, q = given
+        bits = builder.bitcast(_to_words(builder, _residue(builder, value, q)), value.type)
+        builder.store(bits, doubles_at(builder, place), align=1)
+        return context.get_dummy_value()
+
+    return _part("ivv"), generate
+
+
+# In memory: one radix-4 step (from, to, distance, factors), or eight by eight (from, distance, to, distance).
+_forward_step: Any = intrinsic(_forward_4)
+_first_step: Any = intrinsic(_first_4)
+_inverse_step: Any = intrinsic(_inverse_4)
+_transposed_in: Any = intrinsic(_transpose)
+_transposed: Any = intrinsic(_move)
+_transposed_out: Any = intrinsic(_finish)
+write_residue: Any = intrinsic(_write_residue)  # (address, doubles in (-q, q), q): the residues, as words
 
 
 @part
-def forward(
-    x: Any, x_at: int, out: Any, out_at: int, a: Any, t: Any, j: int, runs: int, moduli: Any, inverses: Any,
-    heads: Any, heads_by_q: Any, tails: Any,
-) -> None:  # fmt: skip
-    """Coefficients to NTT form modulo prime j (Cooley and Tukey). Doubles below q or residues in; residues, or doubles
-    below 11q, out. `tile` holds 4096 doubles, `t` 128 rows of `runs` + PADDING.
-    """
-    q, inverse_q = splat(moduli[j]), splat(inverses[j])
-    stride, rows, m = runs + PADDING, runs, 1
-    if runs & 0x55555555 == 0:  # an odd number of layers between rows
-        rows, m = rows // 2, 2
-        w, w_by_q = splat(heads[j, 1]), splat(heads_by_q[j, 1])
-        for i in range(0, rows * RUN, LANES):
-            _forward_2(x, x_at, a, i, rows * RUN, w, w_by_q, q)
+def _heads(x: int, to: int, step: int, table: int, row: int, runs: int) -> None:
+    """Two layers on four runs of `step` bytes."""
+    q, at = splat(one_at(table)), table + 8 * (PREFIX + row)
+    w1, w1_by_q = splat(one_at(at)), splat(one_at(at + 8 * runs))
+    at += 8 * row
+    w2, w2_by_q = splat(one_at(at)), splat(one_at(at + 8 * runs))
+    w3, w3_by_q = splat(one_at(at + 8)), splat(one_at(at + 8 * runs + 8))
+    for i in range(0, step, _VECTOR):
+        _forward_step(x + i, to + i, step, w1, w1_by_q, w2, w2_by_q, w3, w3_by_q, q)
+
+
+@part
+def _first(x: int, to: int, table: int, runs: int, lift_by: float) -> None:
+    """The first layer, or the first two, so that an even number of layers between rows is left."""
+    q, lift, at = splat(one_at(table)), splat(lift_by), table + 8 * (PREFIX + 1)
+    w1, w1_by_q = splat(one_at(at)), splat(one_at(at + 8 * runs))
+    if runs & 0x55555555 == 0:
+        step = runs * _ROW // 2
+        for i in range(0, step, _VECTOR):
+            low, high = lifted(read(x + i), lift), times(lifted(read(x + i + step), lift), w1, w1_by_q, q)
+            write(to + i, low + high)
+            write(to + i + step, low - high)
     else:
-        rows, m = rows // 4, 4
-        _heads(x, x_at, a, 0, rows * RUN, 1, j, heads, heads_by_q, q)
+        w2, w2_by_q = splat(one_at(at + 8)), splat(one_at(at + 8 * runs + 8))
+        w3, w3_by_q = splat(one_at(at + 16)), splat(one_at(at + 8 * runs + 16))
+        for i in range(0, runs * _ROW // 4, _VECTOR):
+            _first_step(x + i, to + i, runs * _ROW // 4, w1, w1_by_q, w2, w2_by_q, w3, w3_by_q, q, lift)
+
+
+@part
+def _columns(a: int, t: int, first: int, last: int, stride: int) -> None:
+    """Some rows of `a` become columns of `t`."""
+    for r in range(first, last, LANES):
+        for c in range(0, RUN, LANES):
+            _transposed(a + r * _ROW + 8 * c, _ROW, t + c * stride + 8 * r, stride)
+
+
+@part
+def _rows(t: int, a: int, first: int, last: int, stride: int) -> None:
+    """Some columns of `t` become rows of `a`."""
+    for r in range(first, last, LANES):
+        for c in range(0, RUN, LANES):
+            _transposed(t + c * stride + 8 * r, stride, a + r * _ROW + 8 * c, _ROW)
+
+
+_ARGUMENTS: Final = (int64,) * 7
+
+
+@native(*_ARGUMENTS)
+def forward(x: int, out: int, scratch: int, table: int, factor: int, runs: int, kind: int) -> None:
+    """Coefficients to NTT form modulo one prime (Cooley and Tukey), from address to address.
+
+    Doubles below q or residues in; residues, or doubles below 11q, out (`kind`). `table`: q, 1/q and the twiddle
+    factors. `scratch` holds 128 * (2 * runs + PADDING) doubles. `factor` is not used.
+    """
+    q, inverse_q = splat(one_at(table)), splat(one_at(table + 8))
+    a, t, stride = scratch, scratch + runs * _ROW, 8 * (runs + PADDING)
+    _first(x, a, table, runs, 4503599627370496.0 if kind & 1 else 0.0)
+    odd = runs & 0x55555555 == 0
+    m, rows = (2, runs // 2) if odd else (4, runs // 4)
     while rows > _NEAR:
         rows = rows // 4
         for g in range(m):
-            _heads(a, 4 * g * rows * RUN, a, 4 * g * rows * RUN, rows * RUN, m + g, j, heads, heads_by_q, q)
+            _heads(a + 4 * g * rows * _ROW, a + 4 * g * rows * _ROW, rows * _ROW, table, m + g, runs)
         m = 4 * m
     for block in range(m):
-        at, inside, part = block * rows * RUN, 1, rows
-        while part > 1:
-            part = part // 4
+        at, inside, rest = a + block * rows * _ROW, 1, rows
+        while rest > 1:
+            rest = rest // 4
             for g in range(inside):
-                here = at + 4 * g * part * RUN
-                _heads(a, here, a, here, part * RUN, (m + block) * inside + g, j, heads, heads_by_q, q)
+                here = at + 4 * g * rest * _ROW
+                _heads(here, here, rest * _ROW, table, (m + block) * inside + g, runs)
             inside = 4 * inside
-        if rows < LANES:
-            continue
-        for r in range(block * rows, (block + 1) * rows, LANES):
-            for c in range(0, RUN, LANES):
-                _store_rows(t, c * stride + r, stride, transpose(a, r * RUN + c, RUN))
+        if rows >= LANES:
+            _columns(a, t, block * rows, (block + 1) * rows, stride)
     if rows < LANES:
-        for r in range(0, runs, LANES):
-            for c in range(0, RUN, LANES):
-                _store_rows(t, c * stride + r, stride, transpose(a, r * RUN + c, RUN))
+        _columns(a, t, 0, runs, stride)
     for lane in range(0, runs, LANES):
-        table = (j * runs + lane) * _TAIL
-        w, w_by_q = load(tails, table), load(tails, table + LANES)
-        for c in range(RUN // 2):
-            _forward_2(t, 0, t, c * stride + lane, (RUN // 2) * stride, w, w_by_q, q)
+        tails, here = table + 8 * (PREFIX + 2 * runs + lane * _TAIL), t + 8 * lane
+        w, w_by_q = read(tails), read(tails + _VECTOR)
+        for at in range(here, here + RUN // 2 * stride, stride):
+            low, high = read(at), times(read(at + RUN // 2 * stride), w, w_by_q, q)
+            write(at, low + high)
+            write(at + RUN // 2 * stride, low - high)
         inside = 2
         while inside < RUN:
-            quarter = _MIDDLE // inside
+            quarter = _MIDDLE // inside * stride
             for g in range(inside):
-                a1, a2 = table + (inside - 1 + g) * 2 * LANES, table + (2 * (inside + g) - 1) * 2 * LANES
-                w1, w1_by_q = load(tails, a1), load(tails, a1 + LANES)
-                w2, w2_by_q = load(tails, a2), load(tails, a2 + LANES)
-                w3, w3_by_q = load(tails, a2 + 2 * LANES), load(tails, a2 + 3 * LANES)
-                for c in range(4 * g * quarter, (4 * g + 1) * quarter):
-                    at = c * stride + lane
-                    _forward_4(t, at, t, at, quarter * stride, w1, w1_by_q, w2, w2_by_q, w3, w3_by_q, q)
+                a1, a2 = tails + (inside - 1 + g) * 2 * _VECTOR, tails + (2 * (inside + g) - 1) * 2 * _VECTOR
+                w1, w1_by_q, w2, w2_by_q = read(a1), read(a1 + _VECTOR), read(a2), read(a2 + _VECTOR)
+                w3, w3_by_q = read(a2 + 2 * _VECTOR), read(a2 + 3 * _VECTOR)
+                for at in range(here + 4 * g * quarter, here + (4 * g + 1) * quarter, stride):
+                    _forward_step(at, at, quarter, w1, w1_by_q, w2, w2_by_q, w3, w3_by_q, q)
             inside *= 4
-        for c in range(0, RUN, LANES):
-            _put_rows(out, out_at + lane * RUN + c, RUN, transpose(t, c * stride + lane, stride), q, inverse_q)
-
-
-@inlined
-def _inverse_heads(
-    a: Any, at: int, step: int, row: int, j: int, heads: Any, heads_by_q: Any, q: Any, inverse_q: Any
-) -> None:  # fmt: skip
-    """Two layers on four runs of `step` coefficients."""
-    w1, w1_by_q = splat(heads[j, row]), splat(heads_by_q[j, row])
-    w2, w2_by_q = splat(heads[j, 2 * row]), splat(heads_by_q[j, 2 * row])
-    w3, w3_by_q = splat(heads[j, 2 * row + 1]), splat(heads_by_q[j, 2 * row + 1])
-    for i in range(at, at + step, LANES):
-        _inverse_4(a, i, step, w1, w1_by_q, w2, w2_by_q, w3, w3_by_q, q, inverse_q)
+        if kind & 2:
+            for c in range(0, RUN, LANES):
+                _transposed_out(here + c * stride, stride, out + lane * _ROW + 8 * c, _ROW, q, inverse_q)
+        else:
+            for c in range(0, RUN, LANES):
+                _transposed(here + c * stride, stride, out + lane * _ROW + 8 * c, _ROW)
 
 
 @part
-def inverse(
-    x: Any, x_at: int, out: Any, out_at: int, a: Any, t: Any, j: int, runs: int, moduli: Any, inverses: Any,
-    heads: Any, heads_by_q: Any, tails: Any, factor: float, factor_by_q: float,
-) -> None:  # fmt: skip
-    """NTT form to `factor` * N times the coefficients modulo prime j (Gentleman and Sande). Doubles below 2q or
-    residues in; residues, or doubles below q, out.
+def _inverse_heads(a: int, step: int, table: int, row: int, runs: int) -> None:
+    """Two layers on four runs of `step` bytes."""
+    q, inverse_q, at = splat(one_at(table)), splat(one_at(table + 8)), table + 8 * (PREFIX + row)
+    w1, w1_by_q = splat(one_at(at)), splat(one_at(at + 8 * runs))
+    at += 8 * row
+    w2, w2_by_q = splat(one_at(at)), splat(one_at(at + 8 * runs))
+    w3, w3_by_q = splat(one_at(at + 8)), splat(one_at(at + 8 * runs + 8))
+    for i in range(a, a + step, _VECTOR):
+        _inverse_step(i, step, w1, w1_by_q, w2, w2_by_q, w3, w3_by_q, q, inverse_q)
+
+
+@native(*_ARGUMENTS)
+def inverse(x: int, out: int, scratch: int, table: int, factor: int, runs: int, kind: int) -> None:
+    """NTT form to coefficients modulo one prime (Gentleman and Sande), from address to address.
+
+    Doubles below 2q or residues in; residues, or doubles below q, out (`kind`). `factor`: two doubles, w and w/q, for
+    the w that makes w * N the factor by which the coefficients are multiplied.
     """
-    q, inverse_q = splat(moduli[j]), splat(inverses[j])
-    w0, w0_by_q = splat(factor), splat(factor_by_q)
-    stride = runs + PADDING
+    q, inverse_q = splat(one_at(table)), splat(one_at(table + 8))
+    w0, w0_by_q, lift = splat(one_at(factor)), splat(one_at(factor + 8)), splat(4503599627370496.0 if kind & 1 else 0.0)
+    a, t, stride = scratch, scratch + runs * _ROW, 8 * (runs + PADDING)
     for lane in range(0, runs, LANES):
-        table = (j * runs + lane) * _TAIL
+        tails, here = table + 8 * (PREFIX + 2 * runs + lane * _TAIL), t + 8 * lane
         for c in range(0, RUN, LANES):
-            _store_rows(t, c * stride + lane, stride, transpose(x, x_at + lane * RUN + c, RUN))
+            _transposed_in(x + lane * _ROW + 8 * c, _ROW, here + c * stride, stride, lift)
         inside = _MIDDLE
         while inside >= 2:
-            quarter = _MIDDLE // inside
+            quarter = _MIDDLE // inside * stride
             for g in range(inside):
-                a1, a2 = table + (inside - 1 + g) * 2 * LANES, table + (2 * (inside + g) - 1) * 2 * LANES
-                w1, w1_by_q = load(tails, a1), load(tails, a1 + LANES)
-                w2, w2_by_q = load(tails, a2), load(tails, a2 + LANES)
-                w3, w3_by_q = load(tails, a2 + 2 * LANES), load(tails, a2 + 3 * LANES)
-                for c in range(4 * g * quarter, (4 * g + 1) * quarter):
-                    at = c * stride + lane
-                    _inverse_4(t, at, quarter * stride, w1, w1_by_q, w2, w2_by_q, w3, w3_by_q, q, inverse_q)
+                a1, a2 = tails + (inside - 1 + g) * 2 * _VECTOR, tails + (2 * (inside + g) - 1) * 2 * _VECTOR
+                w1, w1_by_q, w2, w2_by_q = read(a1), read(a1 + _VECTOR), read(a2), read(a2 + _VECTOR)
+                w3, w3_by_q = read(a2 + 2 * _VECTOR), read(a2 + 3 * _VECTOR)
+                for at in range(here + 4 * g * quarter, here + (4 * g + 1) * quarter, stride):
+                    _inverse_step(at, quarter, w1, w1_by_q, w2, w2_by_q, w3, w3_by_q, q, inverse_q)
             inside //= 4
-        w, w_by_q = load(tails, table), load(tails, table + LANES)
-        for c in range(RUN // 2):
-            _inverse_2(t, c * stride + lane, (RUN // 2) * stride, w, w_by_q, q, inverse_q)
+        w, w_by_q = read(tails), read(tails + _VECTOR)
+        for at in range(here, here + RUN // 2 * stride, stride):
+            low, high = read(at), read(at + RUN // 2 * stride)
+            write(at, centred(low + high, q, inverse_q))
+            write(at + RUN // 2 * stride, times(low - high, w, w_by_q, q))
     odd = runs & 0x55555555 == 0
     inner = runs // 2 if odd else runs // 4  # rows that stay together until the last pass
     rows = inner
     while rows > _NEAR:
         rows = rows // 4
+    if rows < LANES:
+        _rows(t, a, 0, runs, stride)
     for block in range(runs // rows):
         if rows >= LANES:
-            for r in range(block * rows, (block + 1) * rows, LANES):
-                for c in range(0, RUN, LANES):
-                    _store_rows(a, r * RUN + c, RUN, transpose(t, c * stride + r, stride))
-        elif block % (LANES // rows) == 0:
-            for c in range(0, RUN, LANES):
-                _store_rows(a, block * rows * RUN + c, RUN, transpose(t, c * stride + block * rows, stride))
-        part, groups = 1, rows // 4
+            _rows(t, a, block * rows, (block + 1) * rows, stride)
+        rest, groups = 1, rows // 4
         while groups >= 1:
             for g in range(groups):
-                at = (block * rows + 4 * g * part) * RUN
-                _inverse_heads(
-                    a, at, part * RUN, (runs // rows + block) * groups + g, j, heads, heads_by_q, q, inverse_q
-                )
-            part, groups = 4 * part, groups // 4
+                here = a + (block * rows + 4 * g * rest) * _ROW
+                _inverse_heads(here, rest * _ROW, table, (runs // rows + block) * groups + g, runs)
+            rest, groups = 4 * rest, groups // 4
     while rows < inner:
         for g in range(runs // (4 * rows)):
-            at, row = 4 * g * rows * RUN, runs // (4 * rows) + g
-            _inverse_heads(a, at, rows * RUN, row, j, heads, heads_by_q, q, inverse_q)
+            _inverse_heads(a + 4 * g * rows * _ROW, rows * _ROW, table, runs // (4 * rows) + g, runs)
         rows = 4 * rows
-    n, half, quarter = runs * RUN, runs * RUN // 2, runs * RUN // 4
-    w1, w1_by_q = splat(heads[j, 1]), splat(heads_by_q[j, 1])
+    half = runs * _ROW // 2
     if odd:
-        for i in range(0, half, LANES):
-            x0, x1 = load(a, i), load(a, i + half)
-            _put_once(out, out_at + i, times(x0 + x1, w0, w0_by_q, q), q)
-            _put_once(out, out_at + i + half, times(times(x0 - x1, w1, w1_by_q, q), w0, w0_by_q, q), q)
+        at = table + 8 * (PREFIX + 1)
+        w1, w1_by_q = splat(one_at(at)), splat(one_at(at + 8 * runs))
+        for i in range(a, a + half, _VECTOR):
+            low, high = read(i), read(i + half)
+            write(i, low + high)
+            write(i + half, times(low - high, w1, w1_by_q, q))
     else:
-        _inverse_heads(a, 0, quarter, 1, j, heads, heads_by_q, q, inverse_q)
-        for i in range(0, n, LANES):
-            _put_once(out, out_at + i, times(load(a, i), w0, w0_by_q, q), q)
-
-
-def _put_once(out: Any, at: int, x: Any, q: Any) -> None:
-    """As `_put`, for an x already in (-q, q)."""
-
-
-@overload(_put_once, strict=False)  # type: ignore[untyped-decorator, unused-ignore]
-def _put_once_rule(out: Any, at: Any, x: Any, q: Any) -> Any:
-    if out.dtype == types.float64:
-        return lambda out, at, x, q: store(out, at, x)
-    return lambda out, at, x, q: store(out, at, to_words(residue(x, q)))
+        _inverse_heads(a, half // 2, table, 1, runs)
+    if kind & 2:
+        for i in range(0, 2 * half, _VECTOR):
+            write_residue(out + i, times(read(a + i), w0, w0_by_q, q), q)
+    else:
+        for i in range(0, 2 * half, _VECTOR):
+            write(out + i, times(read(a + i), w0, w0_by_q, q))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from numba import njit, types, void
+from numba import cfunc, njit, types, void
 from numba.core.cgutils import get_or_insert_function, ir
 from numba.core.datamodel import models
 from numba.core.imputils import lower_builtin
@@ -22,29 +22,36 @@ from numba.extending import intrinsic, register_model
 
 __all__ = [
     "LANES",
+    "address",
+    "any_bit",
     "as_doubles",
     "as_words",
+    "called",
     "constant",
     "double_constant",
     "doubles",
+    "doubles_at",
     "emitted",
     "inlined",
     "kernel",
     "load",
     "load_word",
+    "native",
+    "one_at",
     "ones",
     "pack3",
     "pack4",
     "pack5",
     "pack6",
     "part",
+    "read",
     "shifted_down",
     "shifted_left",
     "shifted_right",
     "splat",
     "splat_word",
     "store",
-    "transpose",
+    "transposed",
     "unpack3",
     "unpack4",
     "unpack5",
@@ -53,6 +60,7 @@ __all__ = [
     "where_negative",
     "word_constant",
     "words",
+    "write",
 ]
 
 LANES: Final = 8
@@ -60,7 +68,7 @@ _DOUBLE: Final = ir.VectorType(ir.DoubleType(), LANES)
 _WORD: Final = ir.VectorType(ir.IntType(64), LANES)
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_OPTIONS: Final = {"nogil": True, "error_model": "numpy"}
+_OPTIONS: Final = {"nogil": True, "error_model": "numpy", "_nrt": False, "no_rewrites": True}
 _UNWRAPPED: Final = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # called by kernels only
 
 
@@ -104,6 +112,19 @@ def part(function: _Function) -> _Function:
     return compiled
 
 
+def native(*arguments: Any) -> Callable[[_Function], Any]:
+    """Compile once into a function that kernels call by its address, so that none of them holds a copy."""
+
+    def compile_(function: _Function) -> Any:
+        function.__qualname__ = f"{function.__name__}_{_VERSION}"
+        try:
+            return cfunc(void(*arguments), cache=True, error_model="numpy")(function)
+        except (RuntimeError, OSError):
+            return cfunc(void(*arguments), error_model="numpy")(function)
+
+    return compile_
+
+
 class Doubles(types.Type):  # type: ignore[misc]
     """Eight doubles."""
 
@@ -135,7 +156,7 @@ register_model(Words)(_model(_WORD))
 
 def _pointer(context: Any, builder: Any, kind: Any, place: Any, llvm: Any) -> Any:
     array, offset = place
-    data = context.make_array(kind)(context, builder, array).data
+    data = context.data_model_manager.lookup(kind).get(builder, array, "data")
     return builder.bitcast(builder.gep(data, [offset]), llvm.as_pointer())
 
 
@@ -314,6 +335,14 @@ def where_negative(builder: Any, x: Any, y: Any, z: Any) -> Any:
     return builder.select(builder.fcmp_ordered("<", x, double_constant(0.0)), y, z)
 
 
+@emitted(types.boolean, words)
+def any_bit(builder: Any, x: Any) -> Any:
+    """Whether any bit of any lane is one."""
+    return builder.icmp_unsigned(
+        "!=", builder.bitcast(x, ir.IntType(64 * LANES)), ir.Constant(ir.IntType(64 * LANES), 0)
+    )
+
+
 @emitted(words, words)
 def ones(builder: Any, x: Any) -> Any:
     """Lane by lane: how many bits are one."""
@@ -324,45 +353,89 @@ def _shuffle(builder: Any, x: Any, y: Any, lanes: list[int]) -> Any:
     return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
 
 
-def _transpose(_: Any, array: Any, offset: Any, stride: Any) -> Any:
-    kind, llvm = (doubles, _DOUBLE) if array.dtype == types.float64 else (words, _WORD)
-    result = types.UniTuple(kind, LANES)
+def transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """The columns of eight vectors. For use by parts given by their instructions."""
+    half = 1
+    while half < LANES:  # exchange the off-diagonal squares of growing size
+        low = [(i & ~half) + (LANES if i & half else 0) for i in range(LANES)]
+        high = [(i | half) + (LANES if i & half else 0) for i in range(LANES)]
+        exchanged = list(rows)
+        for i in range(LANES):
+            if not i & half:
+                exchanged[i] = _shuffle(builder, rows[i], rows[i + half], low)
+                exchanged[i + half] = _shuffle(builder, rows[i], rows[i + half], high)
+        rows, half = exchanged, 2 * half
+    return rows
 
+
+def doubles_at(builder: Any, place: Any) -> Any:
+    """A pointer to eight doubles, from an address."""
+    return builder.inttoptr(place, _DOUBLE.as_pointer())
+
+
+def _address(_: Any, array: Any, offset: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        value, at, step = arguments
-        rows = []
-        for _row in range(LANES):
-            rows.append(builder.load(_pointer(context, builder, array, (value, at), llvm), align=1))
-            at = builder.add(at, step)
-        half = 1
-        while half < LANES:  # exchange the off-diagonal squares of growing size
-            low = [(i & ~half) + (LANES if i & half else 0) for i in range(LANES)]
-            high = [(i | half) + (LANES if i & half else 0) for i in range(LANES)]
-            exchanged = list(rows)
-            for i in range(LANES):
-                if not i & half:
-                    exchanged[i] = _shuffle(builder, rows[i], rows[i + half], low)
-                    exchanged[i + half] = _shuffle(builder, rows[i], rows[i + half], high)
-            rows, half = exchanged, 2 * half
-        return context.make_tuple(builder, result, rows)
+        pointer = _pointer(context, builder, array, arguments, ir.IntType(8))
+        return builder.ptrtoint(pointer, ir.IntType(64))
 
-    return result(array, types.intp, types.intp), generate
+    return types.int64(array, types.intp), generate
 
 
-transpose: Any = intrinsic(_transpose)  # (array, offset, stride) -> the columns of the eight rows found there
+def _one_at(_: Any, place: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(builder.inttoptr(arguments[0], ir.DoubleType().as_pointer()))
+
+    return types.float64(types.int64), generate
+
+
+def _read(_: Any, place: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(doubles_at(builder, arguments[0]), align=1)
+
+    return doubles(types.int64), generate
+
+
+def _write(_: Any, place: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[1], doubles_at(builder, arguments[0]), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, doubles), generate
+
+
+address: Any = intrinsic(_address)  # (array, offset) -> where that element lies, as an integer
+one_at: Any = intrinsic(_one_at)  # (address) -> one double
+read: Any = intrinsic(_read)  # (address) -> eight doubles
+write: Any = intrinsic(_write)  # (address, doubles)
+
+
+def called(count: int) -> Any:
+    """A part of kernels: a call of the function whose address comes first, with `count` integers."""
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * count)
+
+    def rule(_: Any, function: Any, arguments: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+            target = builder.inttoptr(given[0], kind.as_pointer())
+            builder.call(target, [builder.extract_value(given[1], i) for i in range(count)])
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.UniTuple(types.int64, count)), generate
+
+    return intrinsic(rule)
 
 
 def _pack(width: int) -> Any:
     octets, packed = ir.VectorType(ir.IntType(8), 8 * LANES), ir.VectorType(ir.IntType(8), width * LANES)
 
-    def rule(_: Any, array: Any, offset: Any, value: Any) -> Any:
+    def rule(_: Any, out: Any, row: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            raw = builder.bitcast(arguments[2], octets)
+            out, row = arguments
+            raw = builder.bitcast(builder.load(builder.inttoptr(row, _WORD.as_pointer()), align=1), octets)
             short = _shuffle(builder, raw, raw, [8 * i + b for i in range(LANES) for b in range(width)])
-            builder.store(short, _pointer(context, builder, array, arguments[:2], packed), align=1)
+            builder.store(short, builder.inttoptr(out, packed.as_pointer()), align=1)
             return context.get_dummy_value()
 
-        return types.void(array, types.intp, words), generate
+        return types.void(types.int64, types.int64), generate
 
     return intrinsic(rule)
 
@@ -382,6 +455,6 @@ def _unpack(width: int) -> Any:
     return intrinsic(rule)
 
 
-# (bytes, offset, words): the low bytes of each word, one word after the other; and (bytes, offset) -> words.
+# (to, from): the low bytes of each of eight words, one word after the other; and (bytes, offset) -> words.
 pack3, pack4, pack5, pack6 = _pack(3), _pack(4), _pack(5), _pack(6)
 unpack3, unpack4, unpack5, unpack6 = _unpack(3), _unpack(4), _unpack(5), _unpack(6)

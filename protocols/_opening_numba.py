@@ -17,6 +17,7 @@ from numba import float64, int64, types, uint64
 from ._ntt_numba import from_words, product, residue, to_words
 from ._numba_vectors import (
     LANES,
+    any_bit,
     as_words,
     constant,
     kernel,
@@ -82,7 +83,8 @@ _CUBE: Final = types.Array(uint64, 3, "C", readonly=True)
 
 
 @kernel(
-    _ROWS, int64[:, ::1], int64[::1], int64, int64, _DOUBLES, _DOUBLES, _DOUBLES, _CUBE, _WORDS, _WORDS, _WORDS, _WORDS
+    _ROWS, int64[:, ::1], int64[::1], int64, int64, _DOUBLES, _DOUBLES, _DOUBLES, _CUBE, _WORDS, _WORDS, _WORDS, _WORDS,
+    uint64[::1], uint64[::1],
 )  # fmt: skip
 def _open(
     x: UInt64Array,
@@ -98,13 +100,12 @@ def _open(
     added: UInt64Array,
     lowest: UInt64Array,
     highest: UInt64Array,
+    halves: UInt64Array,
+    number: UInt64Array,
 ) -> None:
     """Verdict 0: `out` holds the digits; 1: a bound is exceeded; 2: too close to half the modulus to say here."""
     k, n = x.shape
     count, limbs, noise_limbs = out.shape[0], len(modulus), len(lowest)
-    halves = np.zeros(2 * k * LANES, dtype=np.uint64)
-    number = np.zeros((limbs + 3) * LANES, dtype=np.uint64)
-    lanes = np.zeros(LANES, dtype=np.uint64)
     one = splat_word(np.uint64(1))
     limb_bits, mask = splat_word(np.uint64(_LIMB)), constant(0xFFFFFFFF)
     bad, unsure = constant(0), constant(0)
@@ -161,12 +162,7 @@ def _open(
             digit = (shifted_right(low, splat_word(right)) | shifted_left(high, one)) & field
             bad = bad | shifted_right(digit - one, splat_word(np.uint64(63)))  # a field of zero is below every digit
             store(out, d * n + i, digit - splat_word(half))
-    store(lanes, 0, bad)
-    wrong = lanes.any()
-    store(lanes, 0, shifted_right(unsure, splat_word(np.uint64(63))))
-    verdict[0] = 2 if lanes.any() else (1 if wrong else 0)
-    halves[:] = np.uint64(0)
-    number[:] = np.uint64(0)
+    verdict[0] = 2 if any_bit(shifted_right(unsure, splat_word(np.uint64(63)))) else (1 if any_bit(bad) else 0)
 
 
 def open_digits(
@@ -183,8 +179,10 @@ def open_digits(
     """As `Ring.open_digits`: the digits, 1 where a bound is exceeded, `UNDECIDED` where the reference must decide."""
     made = _opening(primes, shift, noise_bound, width, count)
     out, verdict = np.empty((count, x.shape[1]), dtype=np.int64), np.zeros(1, dtype=np.int64)
+    halves = np.zeros(2 * len(primes) * LANES, dtype=np.uint64)
+    number = np.zeros((len(made.modulus) + 3) * LANES, dtype=np.uint64)
     _open(
         x, out, verdict, shift, width, moduli, inverses,
-        made.hat_inverse, made.hats, made.modulus, made.added, made.lowest, made.highest,
+        made.hat_inverse, made.hats, made.modulus, made.added, made.lowest, made.highest, halves, number,
     )  # fmt: skip
     return out if verdict[0] == 0 else int(verdict[0])

@@ -6,20 +6,35 @@ Residues of a batch lie prime by prime; a prime's tables are used for all polyno
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 from numba import float64, int64, types, uint8, uint64
 
-from ._ntt_numba import PADDING, RUN, centred, forward, from_words, inverse, product, residue, times, to_words
+from ._ntt_numba import (
+    FROM_WORDS,
+    PADDING,
+    PREFIX,
+    RUN,
+    TO_WORDS,
+    centred,
+    forward,
+    from_words,
+    inverse,
+    product,
+    residue,
+    run,
+    times,
+    to_words,
+)
 from ._numba_vectors import (
     LANES,
+    address,
     constant,
-    inlined,
     kernel,
     load,
     load_word,
+    part,
     shifted_down,
     splat,
     splat_word,
@@ -29,59 +44,33 @@ from ._numba_vectors import (
 from ._opening_numba import open_digits
 from .arrays import Float64Array, Int64Array, UInt8Array, UInt64Array
 
-__all__ = ["Kernels", "centred_integer", "plain", "rescaling"]
+__all__ = ["FIXED", "Kernels", "centred_integer", "plain", "split_fields"]
 
 DOUBLES: Final = types.Array(float64, 1, "C", readonly=True)
 TABLE: Final = types.Array(float64, 2, "C", readonly=True)
-TAILS: Final = types.Array(float64, 3, "C", readonly=True)
+CUBE: Final = types.Array(float64, 3, "C", readonly=True)
 BLOCKS: Final = types.Array(uint64, 3, "C", readonly=True)
 
+FIXED: Final = 4  # factors of each prime before those of the divisions
 
-@kernel(BLOCKS, uint64[:, :, ::1], float64[::1], DOUBLES, DOUBLES, TABLE, TABLE, TAILS)
-def _forward(
+
+@kernel(int64, BLOCKS, uint64[:, :, ::1], float64[::1], TABLE, TABLE)
+def _transform(
+    function: int,
     x: UInt64Array,
     out: UInt64Array,
     scratch: Float64Array,
-    moduli: Float64Array,
-    inverses: Float64Array,
-    heads: Float64Array,
-    heads_by_q: Float64Array,
-    tails: Float64Array,
+    tables: Float64Array,
+    factors: Float64Array,
 ) -> None:
-    """Coefficient form to NTT form."""
+    """Residues to residues: `function` is the address of `forward` or `inverse`."""
     batch, k, n = x.shape
-    a, t = scratch[:n], scratch[n : n + RUN * (n // RUN + PADDING)]
     for j in range(k):
+        table, factor = address(tables, j * tables.shape[1]), address(factors, 2 * j)
         for b in range(batch):
             at = (b * k + j) * n
-            forward(
-                x, at, out, at, a, t, j, n // RUN, moduli, inverses, heads, heads_by_q, tails
-            )  # fmt: skip
-
-
-@kernel(BLOCKS, uint64[:, :, ::1], float64[::1], DOUBLES, DOUBLES, TABLE, TABLE, TAILS, DOUBLES)
-def _inverse(
-    x: UInt64Array,
-    out: UInt64Array,
-    scratch: Float64Array,
-    moduli: Float64Array,
-    inverses: Float64Array,
-    heads: Float64Array,
-    heads_by_q: Float64Array,
-    tails: Float64Array,
-    degree_inverse: Float64Array,
-) -> None:
-    """NTT form to coefficient form."""
-    batch, k, n = x.shape
-    a, t = scratch[:n], scratch[n : n + RUN * (n // RUN + PADDING)]
-    for j in range(k):
-        w = degree_inverse[j]
-        for b in range(batch):
-            at = (b * k + j) * n
-            inverse(
-                x, at, out, at, a, t, j, n // RUN, moduli, inverses, heads, heads_by_q, tails,
-                w, w * inverses[j],
-            )  # fmt: skip
+            place = address(x, at), address(out, at), address(scratch, 0)
+            run(function, (*place, table, factor, n // RUN, FROM_WORDS | TO_WORDS))
 
 
 @kernel(BLOCKS, BLOCKS, uint64[:, :, ::1], DOUBLES, DOUBLES)
@@ -110,102 +99,80 @@ def _sums(x: UInt64Array, y: UInt64Array, out: UInt64Array, moduli: Float64Array
                 store(out, (b * k + j) * n + i, z + (q & shifted_down(z, constant(63))))
 
 
-@inlined
-def rescaled(
-    x: Any, x_at: int, n: int, i: int, prime: int, drop: int, k: int, digits: Any, moduli: Any, inverses: Any,
-    factors: Any, factors_by_q: Any,
-) -> Any:  # fmt: skip
-    """Eight coefficients modulo one prime after the division by the primes behind it, at most `drop`; in [0, q).
-
-    `digits` holds what was subtracted before each division; `factors` [prime, step] the products of the inverses.
-    """
-    q, inverse_q = splat(moduli[prime]), splat(inverses[prime])
-    y = from_words(load(x, x_at + prime * n + i))
-    steps = min(drop, k - 1 - prime)
-    if steps > 0:
-        y = times(y - load(digits, 0), splat(factors[prime, 0]), splat(factors_by_q[prime, 0]), q)
-    for step in range(1, steps):
-        y = y - times(load(digits, step * LANES), splat(factors[prime, step]), splat(factors_by_q[prime, step]), q)
-    return residue(centred(y, q, inverse_q), q)
-
-
-@inlined
-def rescale_row(
-    x: Any, x_at: int, out: Any, out_at: int, n: int, drop: int, k: int, digits: Any, moduli: Any, inverses: Any,
-    factors: Any, factors_by_q: Any,
-) -> None:  # fmt: skip
-    """One polynomial of `k` rows of residues, divided by its last `drop` primes."""
-    for i in range(0, n, LANES):
-        for step in range(drop):
-            p = k - 1 - step
-            y = rescaled(x, x_at, n, i, p, drop, k, digits, moduli, inverses, factors, factors_by_q)
-            above = splat((moduli[p] - 1.0) / 2.0) - y
-            store(digits, step * LANES, where_negative(above, y - splat(moduli[p]), y))
-        for j in range(k - drop):
-            y = rescaled(x, x_at, n, i, j, drop, k, digits, moduli, inverses, factors, factors_by_q)
-            store(out, out_at + j * n + i, to_words(y))
-
-
-@kernel(BLOCKS, uint64[:, :, ::1], int64, DOUBLES, DOUBLES, TABLE, TABLE)
+@kernel(BLOCKS, uint64[:, :, ::1], int64, float64[::1], CUBE, DOUBLES, DOUBLES)
 def _rescale(
     x: UInt64Array,
     out: UInt64Array,
     drop: int,
+    digits: Float64Array,
+    constants: Float64Array,
     moduli: Float64Array,
     inverses: Float64Array,
-    factors: Float64Array,
-    factors_by_q: Float64Array,
 ) -> None:
+    """The dropped primes first: `digits` holds what is subtracted before each division. `constants`: see `Kernels`."""
     blocks, k, n = x.shape
-    digits = np.zeros(LANES * (drop + 1))
     for b in range(blocks):
-        rescale_row(
-            x, b * k * n, out, b * (k - drop) * n, n, drop, k, digits, moduli, inverses, factors, factors_by_q
-        )  # fmt: skip
-    digits[:] = 0.0
+        for i in range(0, n, LANES):
+            for step in range(k):
+                j = k - 1 - step
+                q = splat(moduli[j])
+                y = from_words(load(x, (b * k + j) * n + i))
+                if step > 0 and drop > 0:
+                    w, w_by_q = splat(constants[j, FIXED, 0]), splat(constants[j, FIXED, 1])
+                    y = times(y - load(digits, 0), w, w_by_q, q)
+                for before in range(1, step if step < drop else drop):
+                    w, w_by_q = splat(constants[j, FIXED + before, 0]), splat(constants[j, FIXED + before, 1])
+                    y = y - times(load(digits, before * LANES), w, w_by_q, q)
+                y = residue(centred(y, q, splat(inverses[j])), q)
+                if step < drop:
+                    above = splat((moduli[j] - 1.0) / 2.0) - y
+                    store(digits, step * LANES, where_negative(above, y - q, y))
+                else:
+                    store(out, (b * (k - drop) + j) * n + i, to_words(y))
 
 
-@inlined
-def split_fields(stream: Any, bits: int, low: Any, high: Any, n: int) -> None:
+@part
+def split_fields(stream: Any, bits: int, out: Any, low: int, high: int, n: int) -> None:
     """Fields of ceil(bits/8) bytes as two doubles: the low 48 bits, and those above. Reads 8 bytes past the last."""
     width = (bits + 7) // 8
-    low_mask = np.uint64((1 << min(bits, 48)) - 1)
-    high_mask = np.uint64((1 << max(bits - 48, 0)) - 1)
+    low_mask = np.uint64((1 << (bits if bits < 48 else 48)) - 1)
+    high_mask = np.uint64((1 << (bits - 48 if bits > 48 else 0)) - 1)
     for i in range(n):
-        low[i] = np.float64(np.int64(load_word(stream, i * width) & low_mask))
-        high[i] = np.float64(np.int64(load_word(stream, i * width + 6) & high_mask))
+        out[low + i] = np.float64(np.int64(load_word(stream, i * width) & low_mask))
+        out[high + i] = np.float64(np.int64(load_word(stream, i * width + 6) & high_mask))
 
 
-@kernel(types.Array(uint8, 1, "C", readonly=True), int64, uint64[:, ::1], DOUBLES, DOUBLES, TABLE)
+@kernel(types.Array(uint8, 1, "C", readonly=True), int64, uint64[:, ::1], float64[::1], DOUBLES, DOUBLES, CUBE)
 def _small_uniform(
     stream: UInt8Array,
     bits: int,
     out: UInt64Array,
+    fields: Float64Array,
     moduli: Float64Array,
     inverses: Float64Array,
     constants: Float64Array,
 ) -> None:
-    """`constants` [prime]: 2^48, the same by q, and 2^(bits - 1), as centred residues."""
+    """`constants`: see `Kernels`, for no dropped prime."""
     k, n = out.shape
-    low, high = np.empty(n), np.empty(n)
-    split_fields(stream, bits, low, high, n)
+    split_fields(stream, bits, fields, 0, n, n)
     for j in range(k):
-        q, inverse_q = splat(moduli[j]), splat(inverses[j])
+        q, inverse_q, less = splat(moduli[j]), splat(inverses[j]), splat(constants[j, 3, 0])
+        w, w_by_q = splat(constants[j, 1, 0]), splat(constants[j, 1, 1])
         for i in range(0, n, LANES):
-            y = times(load(high, i), splat(constants[j, 0]), splat(constants[j, 1]), q)
-            store(
-                out, j * n + i, to_words(residue(centred(y + load(low, i) - splat(constants[j, 2]), q, inverse_q), q))
-            )
-    low[:] = 0.0
-    high[:] = 0.0
+            y = times(load(fields, n + i), w, w_by_q, q) + load(fields, i) - less
+            store(out, j * n + i, to_words(residue(centred(y, q, inverse_q), q)))
 
 
-@kernel(BLOCKS, BLOCKS, uint64[:, ::1], DOUBLES, DOUBLES)
+@kernel(BLOCKS, BLOCKS, uint64[:, ::1], uint64[::1], DOUBLES, DOUBLES)
 def _fingerprint(
-    x: UInt64Array, weights: UInt64Array, out: UInt64Array, moduli: Float64Array, inverses: Float64Array
+    x: UInt64Array,
+    weights: UInt64Array,
+    out: UInt64Array,
+    lanes: UInt64Array,
+    moduli: Float64Array,
+    inverses: Float64Array,
 ) -> None:
     blocks, k, n = x.shape
-    lanes = np.empty(LANES, dtype=np.uint64)
     for r in range(weights.shape[0]):
         for j in range(k):
             q, inverse_q = splat(moduli[j]), splat(inverses[j])
@@ -216,7 +183,10 @@ def _fingerprint(
                     z = product(from_words(load(x, at + i)), from_words(load(weights, weight + i)), q, inverse_q)
                     total = centred(total + z, q, inverse_q)
             store(lanes, 0, to_words(residue(total, q)))
-            out[r, j] = lanes.sum() % np.uint64(moduli[j])
+            rest = np.uint64(0)
+            for lane in range(LANES):
+                rest += lanes[lane]
+            out[r, j] = rest % np.uint64(moduli[j])
 
 
 class Kernels:
@@ -230,18 +200,23 @@ class Kernels:
         self.q = np.array(primes, dtype=np.float64)
         self.inverse_q = 1.0 / self.q
         self.forward, self.backward = self._tables(forward), self._tables(backward)
-        self.degree_inverse = self.signed(degree_inverse)[:, 0].copy()
+        self.factors = self.with_quotients(self.signed(degree_inverse))
         self._spare: list[Float64Array] = []
+        self._made: dict[tuple[int, int], Float64Array] = {}
 
     def signed(self, residues: UInt64Array) -> Float64Array:
         """Centred representatives, as doubles: uint64[K, ...] -> float64[K, ...]."""
         q, values = self.q[:, None], residues.astype(np.float64)
         return np.where(values > q / 2, values - q, values)
 
-    def _tables(self, twiddles: UInt64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
-        """Heads [K, row], for the layers between rows, their w/q, and tails for those inside.
+    def with_quotients(self, factors: Float64Array) -> Float64Array:
+        """w and w/q for one factor a prime: float64[K, 1] -> float64[K, 2]."""
+        return np.hstack([factors, factors / self.q[:, None]])
 
-        Tails lie as they are read: [K, eight rows, layer and group, w or w/q, row of the eight].
+    def _tables(self, twiddles: UInt64Array) -> Float64Array:
+        """A row for each prime: q and 1/q; heads, for the layers between rows, and their w/q; tails, for those inside.
+
+        Tails lie as they are read: [eight rows, layer and group, w or w/q, row of the eight].
         """
         signed, (k, n) = self.signed(twiddles), twiddles.shape
         runs = n // RUN
@@ -253,8 +228,10 @@ class Kernels:
             inside *= 2
         heads = signed[:, :runs].copy()
         pairs = np.stack([tails, tails / self.q[:, None, None]], axis=2).reshape(k, RUN - 1, 2, runs // LANES, LANES)
-        lying = np.ascontiguousarray(pairs.transpose(0, 3, 1, 2, 4)).reshape(k, runs // LANES, -1)
-        return heads, heads / self.q[:, None], lying
+        lying = pairs.transpose(0, 3, 1, 2, 4).reshape(k, -1)
+        prefix = np.zeros((k, PREFIX))
+        prefix[:, 0], prefix[:, 1] = self.q, self.inverse_q
+        return np.hstack([prefix, heads, heads / self.q[:, None], lying])
 
     def _batch(self, x: UInt64Array) -> UInt64Array:
         k, n = self.shape
@@ -263,8 +240,7 @@ class Kernels:
     @property
     def shape(self) -> tuple[int, int]:
         """(K, N)."""
-        k, runs = self.forward[0].shape
-        return k, runs * RUN
+        return len(self.primes), (self.forward.shape[1] - PREFIX) // 2
 
     @contextmanager
     def scratch(self, doubles: int) -> Iterator[Float64Array]:
@@ -290,7 +266,7 @@ class Kernels:
         batch = self._batch(x)
         out = np.empty(batch.shape, dtype=np.uint64)
         with self.scratch(self._transform_doubles()) as scratch:
-            _forward(batch, out, scratch, self.q, self.inverse_q, *self.forward)
+            _transform(forward.address, batch, out, scratch, self.forward, self.factors)
         return out.reshape(x.shape)
 
     def inverse_ntt(self, x: UInt64Array) -> UInt64Array:
@@ -298,7 +274,7 @@ class Kernels:
         batch = self._batch(x)
         out = np.empty(batch.shape, dtype=np.uint64)
         with self.scratch(self._transform_doubles()) as scratch:
-            _inverse(batch, out, scratch, self.q, self.inverse_q, *self.backward, self.degree_inverse)
+            _transform(inverse.address, batch, out, scratch, self.backward, self.factors)
         return out.reshape(x.shape)
 
     def _pairwise(
@@ -337,44 +313,56 @@ class Kernels:
         """As `Ring.rescale`."""
         batch, (k, n) = self._batch(x), x.shape[-2:]
         out = np.empty((len(batch), k - drop, n), dtype=np.uint64)
-        _rescale(batch, out, drop, self.q, self.inverse_q, *rescaling(self.primes, drop))
+        with self.scratch(LANES * max(drop, 1)) as digits:
+            _rescale(batch, out, drop, digits, self._constants(1, drop), self.q, self.inverse_q)
         return out.reshape(*x.shape[:-2], k - drop, n)
-
-    def shift_constants(self, bits: int) -> Float64Array:
-        """For fields of 48 + 48 bits: 2^48, the same by q, and 2^(bits-1), centred, [K, 3]."""
-        rows = [
-            [centred_integer(1 << 48, q), centred_integer(1 << 48, q) / q, centred_integer(1 << (bits - 1), q)]
-            for q in self.primes
-        ]
-        return np.array(rows, dtype=np.float64)
 
     def small_uniform(self, stream: bytes, bits: int) -> UInt64Array:
         """As `Ring.small_uniform`."""
         out = np.empty(self.shape, dtype=np.uint64)
         padded = np.frombuffer(stream + bytes(8 + LANES), np.uint8)
-        _small_uniform(padded, bits, out, self.q, self.inverse_q, self.shift_constants(bits))
+        with self.scratch(2 * self.shape[1]) as fields:
+            _small_uniform(padded, bits, out, fields, self.q, self.inverse_q, self._constants(bits, 0))
         return out
 
     def fingerprint(self, x: UInt64Array, weights: UInt64Array) -> UInt64Array:
         """As `Ring.fingerprint`."""
         out = np.empty((len(weights), len(self.q)), dtype=np.uint64)
-        _fingerprint(plain(x), plain(weights), out, self.q, self.inverse_q)
+        _fingerprint(plain(x), plain(weights), out, np.empty(LANES, dtype=np.uint64), self.q, self.inverse_q)
         return out
 
-    def answer(self, x: UInt64Array, secret: UInt64Array, stream: bytes, bits: int, drop: int) -> UInt64Array:
+    def answer(
+        self, x: UInt64Array, secret: UInt64Array, stream: bytes, bits: int, drop: int, out: UInt64Array
+    ) -> None:
         """As `Ring.answer`."""
         from ._fused_numba import answer_rows, scratch_doubles
 
-        k, n = self.shape
-        out, padded = np.empty((k - drop, n), dtype=np.uint64), np.frombuffer(stream + bytes(8 + LANES), np.uint8)
-        own = scratch_doubles(n, 0)
-        with self.scratch(own + k * n) as scratch:
-            smudged = scratch[own : own + k * n].view(np.uint64).reshape(k, n)
+        n = self.shape[1]
+        with self.scratch(scratch_doubles(n, drop)) as scratch:
             answer_rows(
-                plain(x), plain(secret), padded, bits, drop, out, scratch, smudged, self.shift_constants(bits),
-                self.q, self.inverse_q, *self.backward, self.degree_inverse, *rescaling(self.primes, drop),
+                plain(x), plain(secret), np.frombuffer(stream + bytes(8 + LANES), np.uint8), bits, drop, out, scratch,
+                self._constants(bits, drop), self.q, self.inverse_q, inverse.address, self.backward,
             )  # fmt: skip
-        return out
+
+    def _constants(self, bits: int, drop: int) -> Float64Array:
+        """What noise and divisions need, for each prime: [K, FIXED + drop, 2], w and w/q, centred.
+
+        A row's value is divided by the dropped primes behind it: P stands for their product. 1/N, for the transform;
+        2^48 and 1, for the noise; 2^(bits-1), subtracted; then what was subtracted before each division: all over P.
+        """
+        made = self._made.get((bits, drop))
+        if made is None:
+            k, n = self.shape
+            rows = np.zeros((k, FIXED + max(drop, 1)))
+            for j, q in enumerate(self.primes):
+                steps = min(drop, k - 1 - j)
+                by = [pow(math.prod(self.primes[k - steps : k - i]), -1, q) for i in range(steps)]
+                over = by[0] if by else 1
+                values = [pow(n, -1, q) * over, over << 48, over, over << (bits - 1), *by]
+                rows[j, : len(values)] = [centred_integer(value, q) for value in values]
+            made = np.stack([rows, rows / self.q[:, None]], axis=2)
+            self._made[bits, drop] = made
+        return made
 
     def open_digits(self, x: UInt64Array, *, shift: int, noise_bound: int, width: int, count: int) -> Int64Array | int:
         """As `Ring.open_digits`; 1 where a bound is exceeded, 2 where the reference must decide."""
@@ -382,18 +370,6 @@ class Kernels:
             plain(x), self.primes, self.q, self.inverse_q,
             shift=shift, noise_bound=noise_bound, width=width, count=count,
         )  # fmt: skip
-
-
-@lru_cache(maxsize=16)
-def rescaling(primes: tuple[int, ...], drop: int) -> tuple[Float64Array, Float64Array]:
-    """For `rescaled`: [K, max(drop, 1)] products of inverses of dropped primes, centred, and the same by q."""
-    k = len(primes)
-    factors = np.zeros((k, max(drop, 1)))
-    for j, q in enumerate(primes):
-        steps = min(drop, k - 1 - j)
-        for first in range(steps):
-            factors[j, first] = centred_integer(math.prod(pow(p, -1, q) for p in primes[k - steps : k - first]), q)
-    return factors, factors / np.array(primes, dtype=np.float64)[:, None]
 
 
 def centred_integer(value: int, q: int) -> int:

@@ -7,6 +7,8 @@ from numba import int64, types, uint8, uint64
 
 from ._numba_vectors import (
     LANES,
+    address,
+    any_bit,
     constant,
     inlined,
     kernel,
@@ -15,6 +17,7 @@ from ._numba_vectors import (
     pack4,
     pack5,
     pack6,
+    part,
     shifted_right,
     splat_word,
     store,
@@ -25,7 +28,7 @@ from ._numba_vectors import (
 )
 from .arrays import Int64Array, UInt8Array, UInt64Array
 
-__all__ = ["WIDTHS", "accumulate", "check", "read", "write", "write_eight"]
+__all__ = ["WIDTHS", "accumulate", "check", "write", "write_row"]
 
 WIDTHS: Final = (3, 4, 5, 6)
 _BYTES: Final = types.Array(uint8, 1, "C", readonly=True)
@@ -34,17 +37,21 @@ _WIDTHS: Final = types.Array(int64, 1, "C", readonly=True)
 _BLOCKS: Final = types.Array(uint64, 3, "C", readonly=True)
 
 
-@inlined
-def write_eight(out: Any, at: int, width: int, value: Any) -> None:
-    """The low bytes of eight words."""
+@part
+def write_row(row: int, out: int, width: int, n: int) -> None:
+    """The low bytes of `n` words, from address to address."""
     if width == 6:
-        pack6(out, at, value)
+        for i in range(0, n, LANES):
+            pack6(out + 6 * i, row + 8 * i)
     elif width == 5:
-        pack5(out, at, value)
+        for i in range(0, n, LANES):
+            pack5(out + 5 * i, row + 8 * i)
     elif width == 4:
-        pack4(out, at, value)
+        for i in range(0, n, LANES):
+            pack4(out + 4 * i, row + 8 * i)
     else:
-        pack3(out, at, value)
+        for i in range(0, n, LANES):
+            pack3(out + 3 * i, row + 8 * i)
 
 
 @inlined
@@ -70,36 +77,21 @@ def check(
     verdict: Int64Array,
 ) -> None:
     """Verdict 1: a row of a polynomial of this parity is zero; 2 + j: a residue is not below prime j; else 0."""
-    lanes = np.zeros(LANES, dtype=np.uint64)
     verdict[0] = 0
     for polynomial in range(count):
         for j in range(len(primes)):
             width, most = widths[j], splat_word(primes[j] - np.uint64(1))
-            above, any_bit = constant(0), constant(0)
+            above, together = constant(0), constant(0)
             for i in range(0, n, LANES):
                 x = _read_eight(data, at + i * width, width)
                 above = above | (most - x)
-                any_bit = any_bit | x
+                together = together | x
             at += n * width
-            store(lanes, 0, shifted_right(above, splat_word(np.uint64(63))))
-            if lanes.any():
+            if any_bit(shifted_right(above, splat_word(np.uint64(63)))):
                 verdict[0] = 2 + j
                 return
-            store(lanes, 0, any_bit)
-            if polynomial % 2 == parity and not lanes.any():
+            if polynomial % 2 == parity and not any_bit(together):
                 verdict[0] = 1
-
-
-@kernel(_BYTES, int64, uint64[:, :, ::1], _WIDTHS)
-def read(data: UInt8Array, at: int, out: UInt64Array, widths: Int64Array) -> None:
-    """Residues uint64[P, K, N] of bytes that were checked."""
-    count, k, n = out.shape
-    for polynomial in range(count):
-        for j in range(k):
-            width, row = widths[j], (polynomial * k + j) * n
-            for i in range(0, n, LANES):
-                store(out, row + i, _read_eight(data, at + i * width, width))
-            at += n * width
 
 
 @kernel(_BYTES, int64, uint64[:, :, ::1], _WIDTHS)
@@ -121,6 +113,5 @@ def write(x: UInt64Array, out: UInt8Array, at: int, widths: Int64Array) -> None:
     for polynomial in range(count):
         for j in range(k):
             width, row = widths[j], (polynomial * k + j) * n
-            for i in range(0, n, LANES):
-                write_eight(out, at + i * width, width, load(x, row + i))
+            write_row(address(x, row), address(out, at), width, n)
             at += n * width

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Float64Array", "Int64Array", "UInt8Array", "UInt64Array", "frozen"]
+__all__ = ["Float64Array", "Int64Array", "UInt8Array", "UInt64Array", "exceeds", "frozen"]
+
+_NEAR = 1 << 15  # elements whose second reading comes from a near cache
 
 Int64Array = NDArray[np.int64]
 UInt8Array = NDArray[np.uint8]
@@ -31,3 +33,13 @@ def frozen(array: NDArray[Any], dtype: Any, shape: tuple[int | None, ...]) -> ND
     copy = np.array(array, order="C", copy=True)
     copy.setflags(write=False)
     return copy
+
+
+def exceeds(array: Int64Array, largest: int) -> bool:
+    """Whether any element of a contiguous array has a magnitude above `largest`."""
+    flat = array.reshape(-1)
+    for first in range(0, len(flat), _NEAR):
+        part = flat[first : first + _NEAR]
+        if int(part.max()) > largest or int(part.min()) < -largest:
+            return True
+    return False

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import Int64Array, frozen
+from .arrays import Int64Array, exceeds, frozen
 
 __all__ = ["DigitBlocks", "DigitLayout"]
 
@@ -69,7 +69,7 @@ class DigitBlocks:
     def __post_init__(self) -> None:
         shape = (None, self.layout.per_coefficient, self.layout.coefficients)
         object.__setattr__(self, "digits", frozen(self.digits, np.int64, shape))
-        if (self.digits > self.layout.largest).any() or (self.digits < -self.layout.largest).any():
+        if exceeds(self.digits, self.layout.largest):
             raise ValueError(f"a digit does not fit {self.layout.width} bits")
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import Float64Array, Int64Array, frozen
+from .arrays import Float64Array, Int64Array, exceeds, frozen
 
 __all__ = ["Grid", "GridVector"]
 
@@ -47,8 +47,11 @@ class Grid:
         if not np.isfinite(update).all():
             raise ValueError("the update holds a value that is not finite; nothing was sent")
         edge = self.largest * self.step  # clipping first gives the same result, and the quotient cannot overflow
-        units = np.rint(np.clip(update, -edge, edge) / self.step)
-        return GridVector(self, units.astype(np.int64))
+        clipped = np.clip(np.asarray(update, dtype=np.float64), -edge, edge)
+        clipped /= self.step
+        units = np.rint(clipped, out=clipped).astype(np.int64)
+        units.setflags(write=False)
+        return GridVector(self, units)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +66,7 @@ class GridVector:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", frozen(self.values, np.int64, (None,)))
-        if (self.values > self.grid.largest).any() or (self.values < -self.grid.largest).any():
+        if exceeds(self.values, self.grid.largest):
             raise ValueError(f"a value exceeds the grid's {self.grid.value_bits} bits")
 
     def __repr__(self) -> str:

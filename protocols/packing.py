@@ -60,13 +60,15 @@ def pack(vector: GridVector, layout: DigitLayout, *, clients: int) -> DigitBlock
             f"{clients} clients of {vector.grid.value_bits}-bit values need digits of {needed} bits; "
             f"the layout has {layout.width}: fewer clients, fewer value bits, or wider digits"
         )
-    blocks = layout.blocks(len(vector.values))
-    digits = np.zeros((blocks, layout.per_coefficient, layout.coefficients), dtype=np.int64)
-    padded = np.zeros(blocks * layout.values_per_block, dtype=np.int64)
-    padded[: len(vector.values)] = vector.values
-    digits[:, : layout.value_digits] = padded.reshape(blocks, layout.value_digits, layout.coefficients)
+    blocks, size = layout.blocks(len(vector.values)), layout.values_per_block
+    digits = np.empty((blocks, layout.per_coefficient, layout.coefficients), dtype=np.int64)
+    for block, planes in enumerate(digits):
+        values, target = vector.values[block * size : (block + 1) * size], planes[: layout.value_digits].reshape(-1)
+        target[: len(values)] = values
+        target[len(values) :] = 0
     if layout.checksum:
         digits[:, -1] = _checksums(digits[:, :-1], layout.checksum)
+    digits.setflags(write=False)
     return DigitBlocks(layout, digits)
 
 
@@ -88,8 +90,7 @@ def unpack(total: DigitBlocks, values: int) -> Int64Array:
             block = int(np.argmax(wrong.any(axis=1)))
             raise DecodeError(f"block {block}: a checksum digit is wrong: a client's value was out of its range")
     flat = total.digits[:, : layout.value_digits].reshape(-1)
+    flat.setflags(write=False)
     if flat[values:].any():
         raise DecodeError("the padding behind the last value is not zero: a client filled digits it must leave empty")
-    result = flat[:values].copy()
-    result.setflags(write=False)
-    return result
+    return flat[:values]

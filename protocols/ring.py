@@ -338,20 +338,28 @@ class Ring:
         mask = (1 << bits) - 1
         return np.array([mask >> (32 * word) & 0xFFFFFFFF for word in range(4)], dtype=np.uint64)
 
-    def answer(self, x: UInt64Array, secret: UInt64Array, stream: bytes, *, bits: int, drop: int) -> UInt64Array:
+    def answer(
+        self, x: UInt64Array, secret: UInt64Array, stream: bytes, *, bits: int, drop: int, out: UInt64Array
+    ) -> None:
         """rescale(inverse_ntt(x * secret) + small_uniform(stream, bits), drop), in one call where it is compiled.
 
-        Shapes: x and secret uint64[K, N], NTT form; result uint64[K - drop, N], coefficient form.
+        Shapes: x and secret uint64[K, N], NTT form; `out`, which takes the result, uint64[K - drop, N], coefficient
+        form, contiguous.
 
         Raises:
-            ValueError: as `small_uniform` and `rescale`.
+            ValueError: as `small_uniform` and `rescale`, or a shape is another.
         """
         self._check_uniform(stream, bits)
         self._check_drop(drop)
+        self._check_shape(x)
+        self._check_shape(secret)
+        if out.shape != (len(self.primes) - drop, self.degree) or not out.flags.c_contiguous:
+            raise ValueError(f"the answer is {(len(self.primes) - drop, self.degree)} and contiguous, not {out.shape}")
         if self._kernels is not None:
-            return self._kernels.answer(x, secret, stream, bits, drop)
+            self._kernels.answer(x, secret, stream, bits, drop, out)
+            return
         product = self.inverse_ntt(self.multiply(x, secret))
-        return self.rescale(self.add(product, self.small_uniform(stream, bits)), drop)
+        out[...] = self.rescale(self.add(product, self.small_uniform(stream, bits)), drop)
 
     def _check_drop(self, drop: int) -> None:
         if not 0 <= drop < len(self.primes):

@@ -167,17 +167,18 @@ def piece_answer(
     data = ring(suite.ring_degree, suite.data_primes)
     secret = piece.secret_ntt if factor is None else data.multiply(piece.secret_ntt, factor)
     bits = profile.smudging_bits + 1
-    answers = []
-    for ciphertext, c1_digest in zip(total.residues, total.second_digests(), strict=True):
+    kept = len(suite.data_primes) - profile.dropped
+    answers = np.empty((total.blocks, kept, suite.ring_degree), dtype=np.uint64)
+    for out, ciphertext, c1_digest in zip(answers, total.residues, total.second_digests(), strict=True):
         seed = opening.noise_seed_of(piece, c1_digest)
         stream = Keystream(seed, purpose=b"smudging").read((bits + 7) // 8 * suite.ring_degree)
         if opening.active:
             masked = data.add(data.multiply(ciphertext[1], secret), _zero_share(data, piece, opening, c1_digest))
             smudged = data.add(data.inverse_ntt(masked), data.small_uniform(stream, bits))
-            answers.append(data.rescale(smudged, profile.dropped))
+            out[...] = data.rescale(smudged, profile.dropped)
         else:
-            answers.append(data.answer(ciphertext[1], secret, stream, bits=bits, drop=profile.dropped))
-    return np.stack(answers)
+            data.answer(ciphertext[1], secret, stream, bits=bits, drop=profile.dropped, out=out)
+    return answers
 
 
 def _zero_share(data: Ring, piece: PieceKey, opening: Opening, c1_digest: bytes) -> UInt64Array:

@@ -173,13 +173,8 @@ def _rows(
 
 def read(data: bytes, primes: tuple[int, ...], *, polynomials: int, degree: int) -> UInt64Array:
     """The residues uint64[polynomials, K, N] of a message that `check` passed."""
-    residues = np.empty((polynomials, len(primes), degree), dtype=np.uint64)
-    compiled = _compiled()
-    if compiled is None or degree % 8:
-        for polynomial, j, _, row in _rows(data, primes, polynomials, degree):
-            residues[polynomial, j] = row
-    else:
-        compiled.read(np.frombuffer(data, dtype=np.uint8), HEADER_BYTES, residues, _widths(primes))
+    residues = np.zeros((polynomials, len(primes), degree), dtype=np.uint64)
+    accumulate(data, primes, residues)
     return residues
 
 

@@ -58,7 +58,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(tmp_path: Path) -> N
     assert lines[0].startswith("breast-cancer: 62 parameters, 2 clients, 1 rounds; epsilon 8 at delta 1e-05; ")
     assert lines[1:] == [
         *(f"open keystores: {i} of 5" for i in range(1, 6)),
-        *(f"generate key: {i} of 4" for i in range(1, 5)),
+        *(f"generate key: {i} of 5" for i in range(1, 6)),
         "rounds: 1 of 1",
     ]
     assert "\x1b" not in answer.err + answer.out

@@ -36,7 +36,7 @@ def refused(out: Path, code: int, told: str, *options: str) -> None:
     [
         (("--members", "4", "--threshold", "5"), "threshold"),
         (("--threshold", "1"), "threshold"),
-        (("--members", "9"), "members"),
+        (("--members", "33"), "a committee has 2 to 32 members, not 33"),
         (("--clients", "1"), "with one client the opened sum would be that client's own update"),
         (("--clients", "0"), "a federation needs at least 2 clients"),
         (("--clients", "100000"), "a federation has at most 1000 clients"),

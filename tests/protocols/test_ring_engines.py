@@ -231,7 +231,7 @@ def test_seal_is_chosen_without_numba(fresh_choice: None, monkeypatch: pytest.Mo
 
 _COUNT_CACHE_HITS = """
 from protocols import _wire_numba
-kernels = (_wire_numba.check, _wire_numba.read, _wire_numba.accumulate, _wire_numba.write)
+kernels = (_wire_numba.check, _wire_numba.accumulate, _wire_numba.write)
 print(len(kernels), sum(sum(made.stats.cache_hits.values()) for made in kernels), _wire_numba.__file__)
 """
 

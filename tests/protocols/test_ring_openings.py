@@ -87,7 +87,24 @@ def test_answer_is_its_three_steps(degree: int, compute: Engine) -> None:
         product = reference.inverse_ntt(reference.multiply(x, secret))
         expected = reference.rescale(reference.add(product, reference.small_uniform(stream, bits)), drop)
         for _ in range(2):  # scratch memory is used again
-            assert np.array_equal(here.answer(x, secret, stream, bits=bits, drop=drop), expected)
+            got = np.zeros_like(expected)
+            here.answer(x, secret, stream, bits=bits, drop=drop, out=got)
+            assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("compute", ["numpy", "numba"])
+def test_an_answer_has_a_place_of_its_shape(compute: Engine) -> None:
+    if compute == "numba":
+        pytest.importorskip("numba")
+    here = made(8192, compute)
+    x, stream = random_residues(3, DEGREE, here.primes), bytes(12 * DEGREE)
+    rows = len(here.primes) - 2
+    for out in (np.zeros((rows + 1, DEGREE), np.uint64), np.zeros((DEGREE, rows), np.uint64).T):
+        with pytest.raises(ValueError, match="the answer is .* and contiguous"):
+            here.answer(x, x, stream, bits=91, drop=2, out=out)
+    for wrong in ((x[:1], x), (x, x[:1])):
+        with pytest.raises(ValueError, match="polynomials here are"):
+            here.answer(*wrong, stream, bits=91, drop=2, out=np.zeros((rows, DEGREE), np.uint64))
 
 
 SHIFT, BOUND = 62, 1 << 60
@@ -192,7 +209,7 @@ def test_refusals(compute: Engine) -> None:
         with pytest.raises(ValueError, match=f"cannot drop {drop} of 5 primes"):
             here.rescale(x, drop)
         with pytest.raises(ValueError, match=f"cannot drop {drop} of 5 primes"):
-            here.answer(x, x, bytes(DEGREE), bits=8, drop=drop)
+            here.answer(x, x, bytes(DEGREE), bits=8, drop=drop, out=x)
     for bits in (0, MAX_UNIFORM_BITS + 1):
         with pytest.raises(ValueError, match=f"1 to 96 bits, not {bits}"):
             here.small_uniform(bytes(DEGREE), bits)
@@ -235,7 +252,7 @@ def test_batches_are_transformed_one_by_one(compute: Engine) -> None:
 def test_scratch_memory_is_overwritten() -> None:
     here = made(8192, "numba")
     x = random_residues(1, DEGREE, here.primes)
-    here.answer(x, x, bytes(12 * DEGREE), bits=96, drop=2)
+    here.answer(x, x, bytes(12 * DEGREE), bits=96, drop=2, out=np.zeros_like(x[:-2]))
     here.ntt(x)
     spare = here.compiled._spare
     assert spare
