@@ -100,7 +100,7 @@ def test_an_answer_has_a_place_of_its_shape(compute: Engine) -> None:
     x, stream = random_residues(3, DEGREE, here.primes), bytes(12 * DEGREE)
     rows = len(here.primes) - 2
     for out in (np.zeros((rows + 1, DEGREE), np.uint64), np.zeros((DEGREE, rows), np.uint64).T):
-        with pytest.raises(ValueError, match="the answer is .* and contiguous"):
+        with pytest.raises(ValueError, match=r"the answer is .* and contiguous"):
             here.answer(x, x, stream, bits=91, drop=2, out=out)
     for wrong in ((x[:1], x), (x, x[:1])):
         with pytest.raises(ValueError, match="polynomials here are"):

@@ -59,7 +59,7 @@ def test_rand_and_seeds_are_32_bytes(size: int) -> None:
         deal(committee().ceremony, 1, rand=bytes(size))
     with pytest.raises(ValueError, match="a piece seed is 32 bytes"):
         PieceSeed(0, bytes(size))
-    with pytest.raises(ValueError, match="a noise key is 32 bytes"):
+    with pytest.raises(ValueError, match="a noise key and a pair's key are 32 bytes"):
         PieceKey(0, committee().pieces[0].secret_ntt, bytes(size))
     with pytest.raises(ValueError, match="32-byte hash"):
         Ceremony(SUITE, ReplicatedSharing(3, 2), bytes(size))

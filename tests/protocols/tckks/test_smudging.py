@@ -1,5 +1,8 @@
 """The noise of an answer: its law, and what it depends on."""
 
+import hashlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,8 +19,6 @@ DIGEST = committee().joint.digest
 OTHERS = [
     Opening(DIGEST, 1, Purpose.UPDATE, WHOLE),  # another epoch
     Opening(DIGEST, 0, Purpose.UPDATE, OpeningProfile(SUITE.smudging_bits - 1, 0)),
-    Opening(DIGEST, 0, Purpose.UPDATE, WHOLE, (1, 2, 3)),  # an active set of Shamir's sharing, and another one
-    Opening(DIGEST, 0, Purpose.UPDATE, WHOLE, (1, 2, 4)),
 ]
 
 
@@ -119,3 +120,27 @@ def test_it_depends_on_nothing_else(vector: EncryptedVector) -> None:
     assert noise(team, key, EncryptedVector(SUITE, team.joint.digest, changed)) == base
     same = PieceKey(0, key.secret_ntt.copy(), key.noise_key)
     assert noise(team, same, vector) == base
+
+
+def test_noise_and_masks_differ_for_everything_that_is_stated() -> None:
+    """Key, epoch, purpose, profile, active set, ciphertext, piece, and what the seed is for."""
+    piece = PieceKey(0, committee().pieces[0].secret_ntt, rand("noise"), pairs={1: rand("pair"), 2: rand("other pair")})
+    base = Opening(DIGEST, 0, Purpose.UPDATE, WHOLE, (1, 2, 3))
+    openings = [
+        base,
+        replace(base, key_digest=rand("another key")),
+        replace(base, epoch=1),
+        replace(base, purpose=Purpose.SLOTS),
+        replace(base, profile=OpeningProfile(SUITE.smudging_bits - 1, 0)),
+        replace(base, profile=OpeningProfile(SUITE.smudging_bits, 1)),
+        replace(base, active=(1, 2)),
+        replace(base, active=()),
+    ]
+    seeds = [o.noise_seed_of(piece, rand(c1)) for o in openings for c1 in ("c1", "another c1")]
+    seeds += [o.mask_seed(piece, other, rand(c1)) for o in openings for other in (1, 2) for c1 in ("c1", "another c1")]
+    assert len(set(seeds)) == len(seeds) == 48
+    assert base.noise_seed(piece, memoryview(b"c1")) == base.noise_seed_of(piece, hashlib.sha256(b"c1").digest())
+    with pytest.raises(ValueError, match="a piece makes no pair with itself"):
+        PieceKey(0, piece.secret_ntt, rand("noise"), pairs={0: bytes(32)})
+    with pytest.raises(ValueError, match="32 bytes"):
+        PieceKey(0, piece.secret_ntt, rand("noise"), pairs={1: bytes(31)})
