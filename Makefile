@@ -23,6 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,fast]'
+	$(BIN)/secure-bfl info # compiles the kernels for this processor, and says so
 	touch $@
 
 demo: $(STAMP) ## train a small federation into ./out, then verify it from its files alone

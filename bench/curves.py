@@ -82,7 +82,7 @@ class Stream:
             WrongSumError: it does not open to the sum of the updates.
         """
         parties, setting = self._parties, self._parties.setting
-        adder = Adder(parties.key, 1)
+        adder = Adder(parties.key, 1, most=parties.budget.clients)
         for client in range(clients):
             with clock("encrypt"):
                 data = parties.upload(self._updates[client % UPDATES])
@@ -97,7 +97,7 @@ class Stream:
             with clock("answer"):
                 answer = partial_decrypt(parties.members[number - 1], total, setting.active).encode()
             with clock("open"):
-                shares[name] = PartialDecryption.decode(answer, parties.key, sender=name, blocks=1).residues
+                shares[name] = PartialDecryption.decode(answer, parties.key, sender=name, blocks=1)
         with clock("open"):
             sums = unpack(combine(total, shares, parties.budget, parties.layout), setting.values)
         times = [clients // UPDATES + (index < clients % UPDATES) for index in range(UPDATES)]

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from numba import cfunc, njit, types, void
+from numba.core.caching import FunctionCache
 from numba.core.cgutils import get_or_insert_function, ir
+from numba.core.codegen import ll
 from numba.core.datamodel import models
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
@@ -33,6 +35,7 @@ __all__ = [
     "doubles_at",
     "emitted",
     "inlined",
+    "kept_kernels",
     "kernel",
     "load",
     "load_word",
@@ -44,6 +47,7 @@ __all__ = [
     "pack5",
     "pack6",
     "part",
+    "processor",
     "read",
     "shifted_down",
     "shifted_left",
@@ -84,6 +88,25 @@ def _sources() -> str:
 
 
 _VERSION: Final = _sources()
+_WIDEST: Final = (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("neon", "NEON"))
+
+
+def processor() -> tuple[str, str]:
+    """LLVM's name for this processor, and the widest vectors it has."""
+    features = ll.get_host_cpu_features()
+    return ll.get_host_cpu_name(), next((shown for flag, shown in _WIDEST if features.get(flag)), "128 bits")
+
+
+def kept_kernels() -> tuple[str | None, bool]:
+    """The folder in which compiled kernels are kept, None if there is none, and whether these were kept there before.
+
+    A kernel is kept for one processor: on another it is compiled again, though one is there.
+    """
+    try:
+        folder = str(FunctionCache(_sources).cache_path)
+    except RuntimeError:  # no folder can be written
+        return None, False
+    return folder, any(Path(folder).glob(f"_fused_numba.*_{_VERSION}-*.nbi"))
 
 
 def kernel(*arguments: Any) -> Callable[[_Function], _Function]:

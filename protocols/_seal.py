@@ -1,16 +1,20 @@
 """The only importer of `tenseal`: SEAL as a judge of parameters, and as an engine of transforms where numba is missing.
 
-SEAL never sees a key or a peer's bytes as they came: the ciphertext objects that it transforms are assembled here from
-residues that were checked before, at a level of a context without any key. They pass through anonymous memory files, so
-nothing touches a disk.
+No key is ever loaded into SEAL, public or secret, and no peer's bytes as they came: the ciphertext objects that it
+transforms are assembled here from residues that were made here or checked before, at a level of a context without any
+key. They pass through anonymous memory files, so they touch no disk (a constant alone does, which tells SEAL's version); or, sooner, through the memory of one object, where a trial shows that it lies as expected.
 
-Object layout: SEAL 4.1-4.3 `serialization.h`, `ciphertext.cpp` (uncompressed mode).
+Object layout: SEAL 4.1-4.3 `serialization.h`, `ciphertext.cpp` (uncompressed mode); in memory `ciphertext.h` and
+`dynarray.h`.
 """
 
+import ctypes
 import os
 import struct
 import tempfile
+from contextlib import suppress
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -22,7 +26,7 @@ from .arrays import UInt64Array
 if TYPE_CHECKING:
     from .suites import Suite
 
-__all__ = ["HAS_MEMFD", "SealTransforms", "accepts", "max_modulus_bits", "version"]
+__all__ = ["HAS_MEMFD", "SealTransforms", "accepts", "version"]
 
 HAS_MEMFD: Final = hasattr(os, "memfd_create")
 _HEADER: Final = struct.Struct("<HBBBBHQ")  # magic, header size, major, minor, compression, reserved, total size
@@ -42,11 +46,6 @@ def accepts(suite: "Suite") -> bool:
     """Whether SEAL itself accepts the suite at 128-bit security."""
     parameters = _parameters(suite.ring_degree, suite.key_primes)
     return bool(seal.SEALContext(parameters, False, seal.SEC_LEVEL_TYPE.TC128).parameters_set())
-
-
-def max_modulus_bits(ring_degree: int) -> int:
-    """SEAL's own bound on the modulus at 128-bit security."""
-    return int(seal.CoeffModulus.MaxBitCount(ring_degree, seal.SEC_LEVEL_TYPE.TC128))
 
 
 def version() -> str:
@@ -105,6 +104,57 @@ def residues_of(ciphertext: "seal.Ciphertext", shape: tuple[int, int, int]) -> U
     return np.frombuffer(tail, dtype="<u8", offset=_COUNT.size).astype(np.uint64).reshape(shape)
 
 
+# A Ciphertext in memory, in words of 64 bits: 4 of parms_id; ntt flag, size, N, K; scale and correction factor; 2 of a
+# memory pool; capacity, count and address of the residues.
+_WORDS: Final = 15
+_NTT, _SIZES, _COUNTS, _DATA = 4, slice(5, 8), slice(12, 14), 14
+_SIMPLE_INSTANCE: Final = object.__basicsize__  # where pybind11 keeps the address of the one C++ object
+
+
+def _words_of(ciphertext: "seal.Ciphertext") -> "ctypes.Array[ctypes.c_uint64] | None":
+    """The words of the object itself, if they say what SEAL's own accessors say; else None."""
+    place = ctypes.c_void_p.from_address(id(ciphertext) + _SIMPLE_INSTANCE).value
+    if not place or place % 8:
+        return None
+    words = (ctypes.c_uint64 * _WORDS).from_address(place)
+    sizes = [ciphertext.size(), ciphertext.poly_modulus_degree(), ciphertext.coeff_modulus_size()]
+    count = sizes[0] * sizes[1] * sizes[2]
+    right = words[:4] == list(ciphertext.parms_id()) and words[_SIZES] == sizes and words[_COUNTS] == [count, count]
+    return words if right and words[_DATA] else None
+
+
+class _InPlace:
+    """One ciphertext object, whose residues are written and read where they lie. For one thread at a time.
+
+    Raises:
+        OSError: the object does not lie in memory as expected; nothing can be written in place then.
+    """
+
+    def __init__(self, context: "seal.SEALContext", level: tuple[int, ...], shape: tuple[int, int, int]) -> None:
+        trial = (np.arange(shape[0] * shape[1] * shape[2], dtype=np.uint64) % np.uint64(shape[2]) + 1).reshape(shape)
+        self.ciphertext = load_ciphertext(context, level, trial, ntt=False)
+        words = _words_of(self.ciphertext)
+        if words is None:
+            raise OSError("a ciphertext of this SEAL lies in memory in an unknown way")
+        self._words = words
+        values = (ctypes.c_uint64 * trial.size).from_address(words[_DATA])
+        self.residues: UInt64Array = np.frombuffer(memoryview(values), dtype=np.uint64).reshape(shape)
+        if not np.array_equal(self.residues, trial):
+            raise OSError("the residues of this SEAL lie in memory in an unknown way")
+        self.residues[...] = trial[::-1, ::-1, ::-1]
+        for ntt in (True, False):
+            self.set_form(ntt=ntt)
+            if self.ciphertext.is_ntt_form() is not ntt:
+                raise OSError("the form of this SEAL's ciphertexts lies in memory in an unknown way")
+        if not np.array_equal(residues_of(self.ciphertext, shape), trial[::-1, ::-1, ::-1]):
+            raise OSError("this SEAL does not take residues that were written in place")
+        self.residues[...] = 0
+
+    def set_form(self, *, ntt: bool) -> None:
+        """Say in which form the residues are."""
+        self._words[_NTT] = (self._words[_NTT] & ~0xFF) | int(ntt)
+
+
 class SealTransforms:
     """SEAL's number-theoretic transforms for one ring, two polynomials a call.
 
@@ -120,7 +170,15 @@ class SealTransforms:
         if not self._context.parameters_set():
             raise OSError(f"SEAL refuses the ring: {self._context.parameters_error_message()}")
         self._level = tuple(self._context.first_parms_id())
-        self._evaluator = seal.Evaluator(self._context)
+        self._evaluator, self._lock = seal.Evaluator(self._context), Lock()
+        self._place: _InPlace | None = None
+        with suppress(OSError):  # then through memory files
+            self._place = _InPlace(self._context, self._level, self._shape)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether residues are written and read where SEAL keeps them."""
+        return self._place is not None
 
     def ntt(self, x: UInt64Array) -> UInt64Array:
         """As `Ring.ntt`."""
@@ -136,6 +194,10 @@ class SealTransforms:
         there = [i for i, polynomial in enumerate(flat) if polynomial.any()]  # the transform of zero is zero
         for first in range(0, len(there), 2):
             chosen = there[first : first + 2]
+            if self._place is not None:
+                with self._lock:
+                    self._transform_in_place(self._place, flat, out, chosen, forward=forward)
+                continue
             pair = np.zeros(self._shape, dtype=np.uint64)
             pair[2 - len(chosen) :] = flat[chosen]  # the second is never zero
             ciphertext = load_ciphertext(self._context, self._level, pair, ntt=not forward)
@@ -145,3 +207,17 @@ class SealTransforms:
                 self._evaluator.transform_from_ntt_inplace(ciphertext)
             out[chosen] = residues_of(ciphertext, self._shape)[2 - len(chosen) :]
         return out.reshape(x.shape)
+
+    def _transform_in_place(
+        self, place: _InPlace, flat: UInt64Array, out: UInt64Array, chosen: list[int], *, forward: bool
+    ) -> None:
+        for row, i in enumerate(chosen, start=2 - len(chosen)):  # the second is never zero
+            place.residues[row] = flat[i]
+        place.set_form(ntt=not forward)
+        if forward:
+            self._evaluator.transform_to_ntt_inplace(place.ciphertext)
+        else:
+            self._evaluator.transform_from_ntt_inplace(place.ciphertext)
+        for row, i in enumerate(chosen, start=2 - len(chosen)):
+            out[i] = place.residues[row]
+        place.residues[...] = 0  # it may have been a secret

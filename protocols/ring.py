@@ -11,6 +11,7 @@ The numpy here is the reference. The compiled engine (`_ring_numba`, the extra `
 """
 
 from functools import cached_property, lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
@@ -140,6 +141,8 @@ class Ring:
     def _compiled(self) -> "Kernels":
         from ._ring_numba import Kernels  # numba takes half a second to load, and its first compilation some seconds
 
+        for module in ("_fused_numba", "_wire_numba"):  # all kernels compile now, not one by one when somebody waits
+            import_module(f"protocols.{module}")
         return Kernels(self.primes, self._forward, self._backward, self._degree_inverse)
 
     def _sealed(self) -> "SealTransforms":

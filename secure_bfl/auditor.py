@@ -311,7 +311,7 @@ class Auditor:
             if name in state.cohort:
                 continue
             try:
-                transcript.ciphertext(commit.opened)
+                transcript.ciphertext(commit.opened, sender=name)
             except (LedgerError, ProtocolError):
                 continue
             self._note(

@@ -98,14 +98,15 @@ class Transcript:
             )
         return self._joined
 
-    def ciphertext(self, digest: bytes) -> EncryptedVector:
-        """A committed vector of the plan's size, fully checked.
+    def ciphertext(self, digest: bytes, *, sender: str) -> EncryptedVector:
+        """A vector of the plan's size that `sender` committed to, fully checked.
 
         Raises:
             BlobError: missing, or not the committed bytes.
-            DecodeError: not the encoding of such a vector.
+            DecodeError: not the encoding of such a vector; `culprits` names the sender.
         """
-        return EncryptedVector.decode(self.encoded(digest), self.joint_key, blocks=self.roster.plan.blocks)
+        blocks = self.roster.plan.blocks
+        return EncryptedVector.decode(self.encoded(digest), self.joint_key, blocks=blocks, sender=sender)
 
     def encoded(self, digest: bytes) -> bytes:
         """The bytes of a committed vector, of the right length and not looked into. BlobError as for `ciphertext`."""
@@ -119,9 +120,11 @@ class Transcript:
             BlobError: a vector is missing, or not the committed bytes.
             DecodeError: one is not the encoding of such a vector; its client is named.
             ValueError: there is nothing to add.
+            CapacityError: there are more than the plan's clients.
         """
         senders = {c.opened: name for state in self.replay.rounds for name, (_, c) in state.commits.items()}
-        adder = Adder(self.joint_key, self.roster.plan.blocks)
+        plan = self.roster.plan
+        adder = Adder(self.joint_key, plan.blocks, most=plan.clients)
         for digest in digests:
             adder.add(self.encoded(digest), sender=senders.get(digest, "nobody"))
         return adder.total()

@@ -162,6 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "vectors": _vectors,
     }
     try:
+        _announce(options.command)
         return commands[options.command](options)
     except KeyboardInterrupt:
         print("secure-bfl: stopped; the same command goes on where it was", file=sys.stderr)
@@ -174,6 +175,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps({"error": str(exc), "exit_code": int(code)}))
         print(f"secure-bfl: {exc}", file=sys.stderr)
         return int(code)
+
+
+def _announce(command: str) -> None:
+    """Say, before the first computation on a machine, why nothing seems to happen."""
+    if command == "vectors":  # computes with Python alone
+        return
+    from protocols.tckks import CompiledKernels
+
+    kernels = CompiledKernels.here()
+    if kernels is not None and not kernels.kept:
+        often = "once" if kernels.folder is not None else "in every process, because no folder can be written"
+        print(f"secure-bfl: compiling for this processor, {often}: a quarter of a minute or more", file=sys.stderr)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -202,7 +215,8 @@ def _demo(options: argparse.Namespace) -> int:
     with Progress(quiet=options.json) as progress:
         progress.say(
             f"{plan.dataset}: {plan.parameters} parameters, {plan.clients} clients, {plan.rounds} rounds; "
-            f"epsilon {plan.epsilon:g} at delta {plan.delta:g}; {plan.suite.name}, smudging 2^-{plan.smudging_lambda}"
+            f"epsilon {plan.epsilon:g} at delta {plan.delta:g}; {plan.suite.name}, "
+            f"statistical distance at most 2^-{plan.smudging_lambda}"
         )
         result = run_demo(plan, options.out, faults=faults, progress=progress, passphrase=passphrase)
     if options.json:

@@ -1,4 +1,4 @@
-"""Handing the key to other members, or to the same ones in fresh pieces, with everybody in one process.
+"""Handing the key to other members, or to the same ones in fresh pieces.
 
 Spec: round §4.4 (v1). The public key stays, so clients notice nothing. The former members must approve the change and
 erase their pieces afterwards; who takes part under a new name needs a new identity, with keys of its own.
@@ -42,6 +42,9 @@ def change_committee(
     board: Board, operator: Operator, former: Sequence[Member], incoming: Sequence[Member], *, threshold: int
 ) -> None:
     """Hand the key from the members in office to the incoming ones, who are in office when this returns.
+
+    For tests and runs in one process only: it approves the change in the name of every former member. Where members
+    decide for themselves, each calls `Member.approve` by hand, and then the same steps as here.
 
     Raises:
         StateError: the change is not allowed, or a step cannot be done yet.

@@ -19,7 +19,7 @@ from protocols.tckks import (
     check_piece,
     check_test,
     commitment,
-    test_ciphertext,
+    trial_ciphertext,
     trials,
 )
 from protocols.tckks.dealing import join_piece
@@ -186,7 +186,7 @@ def _wrong_answers(transcript: Transcript, deliveries: Deliveries, seeds: dict[i
     pieces = _all_pieces(deliveries, seeds)
     expected: dict[tuple[int, int], bytes] = {}
     for trial in trials(sharing):
-        test = test_ciphertext(key, plan.noise_budget, plan.layout, epoch=0, trial=trial.number)
+        test = trial_ciphertext(key, plan.noise_budget, plan.layout, epoch=0, trial=trial.number)
         for number in range(1, sharing.members + 1):
             held = {piece: pieces[piece] for piece in sharing.held_by(number)}
             member = MemberKey(number, key, held, sharing=sharing)

@@ -24,7 +24,7 @@ from protocols.tckks import (
     deal,
     derive_piece,
     seed_commitment,
-    test_ciphertext,
+    trial_ciphertext,
     trials,
 )
 from protocols.tckks.dealing import Dealing, join_piece
@@ -305,7 +305,7 @@ class KeyHolder:
         for trial in trials(ceremony.committee.sharing):
             asked = [piece for number, piece in expected if number == trial.number]
             if asked:
-                test = test_ciphertext(
+                test = trial_ciphertext(
                     board.joint_key, plan.noise_budget, plan.layout, epoch=ceremony.epoch, trial=trial.number
                 )
                 for piece in asked:

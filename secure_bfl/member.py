@@ -21,7 +21,7 @@ from protocols.tckks import (
     fingerprint,
     partial_decrypt,
     piece_answer,
-    test_ciphertext,
+    trial_ciphertext,
     trials,
 )
 
@@ -200,7 +200,7 @@ class Member:
         if isinstance(committee.sharing, ShamirSharing):
             for trial in trials(committee.sharing):
                 if self.number in trial.active:
-                    test = test_ciphertext(
+                    test = trial_ciphertext(
                         board.joint_key, plan.noise_budget, plan.layout, epoch=committee.epoch, trial=trial.number
                     )
                     self._claim_active(test, trial.active)

@@ -71,7 +71,7 @@ class Operator:
         round_state, plan = board.round(number), board.roster.plan
         if round_state.closed is not None:
             return
-        present, adder = {}, Adder(board.joint_key, plan.blocks)
+        present, adder = {}, Adder(board.joint_key, plan.blocks, most=plan.clients)
         for name, (index, commit) in sorted(round_state.commits.items(), key=lambda item: item[1][0]):
             with suppress(BlobError, DecodeError):
                 adder.add(board.encoded(commit.opened), sender=name)

@@ -15,6 +15,7 @@ from .errors import StateError, UnopenableError
 from .messages import MAX_TEXT
 from .model import GlobalModel
 from .report import ClientFacts, ReportFacts, RoundFacts, Spend, VoidRound
+from .roster import OPERATOR
 
 __all__ = ["final_model", "next_model", "report_facts"]
 
@@ -29,10 +30,9 @@ def next_model(transcript: Transcript, number: int, model: GlobalModel) -> Globa
     """
     answers = check_answers(transcript, number)
     state, plan = transcript.round(number), transcript.roster.plan
-    total = transcript.ciphertext(state.attempts[-1].request.ciphertext)
-    residues = {name: answer.residues for name, answer in answers.items()}
+    total = transcript.ciphertext(state.attempts[-1].request.ciphertext, sender=OPERATOR)
     try:
-        digits = combine(total, residues, plan.noise_budget, plan.layout)
+        digits = combine(total, answers, plan.noise_budget, plan.layout)
     except BadShareError as exc:
         if not has_checks(transcript.committee_of(number).sharing):
             raise

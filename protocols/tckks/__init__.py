@@ -1,4 +1,4 @@
-"""Threshold CKKS over SEAL: a key nobody holds, sums anyone can add, exact integers a quorum opens."""
+"""Threshold CKKS: a key nobody holds, sums anyone can add, exact integers a quorum opens."""
 
 from .aggregate import Adder, aggregate
 from .compat import SlotPlan, open_slots, public_context, read_vector
@@ -6,7 +6,7 @@ from .crosscheck import challenge_weights, check_answer, fingerprint, fingerprin
 from .dealing import Dealing, join_piece
 from .decrypt import Opening, PartialDecryption, Purpose, combine, partial_decrypt, piece_answer
 from .degree import DegreeProof, PublishedDealing, check_subshare, convicted, degree_challenge
-from .dryrun import Trial, answer_test, check_test, test_ciphertext, trials
+from .dryrun import Trial, answer_test, check_test, trial_ciphertext, trials
 from .encrypt import EncryptedVector, Encryptor, SealBuild, check_suite, seal_build
 from .founding import founding_dealing, founding_terms
 from .handover import Handover, agree, subdeal
@@ -17,11 +17,12 @@ from .shamir import lagrange
 from .sharing import ReplicatedSharing, ShamirSharing, Sharing, share_among
 from .stream import Source, add_streams, answer_stream, check_stream, encrypt_stream, open_streams
 from .subshare import DealingTerms, SubShare, masked, unmasked
-from .warmup import warmup
+from .warmup import CompiledKernels, warmup
 
 __all__ = [
     "Adder",
     "Ceremony",
+    "CompiledKernels",
     "Dealing",
     "DealingTerms",
     "DegreeProof",
@@ -83,7 +84,7 @@ __all__ = [
     "seed_commitment",
     "share_among",
     "subdeal",
-    "test_ciphertext",
+    "trial_ciphertext",
     "trials",
     "unmasked",
     "warmup",

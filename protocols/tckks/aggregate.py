@@ -9,15 +9,27 @@ from typing import Final
 import numpy as np
 
 from ..arrays import UInt64Array
-from ..errors import DecodeError
+from ..errors import CapacityError
 from ..suites import Suite
 from . import wire
 from .keys import JointKey
-from .vector import EncryptedVector
+from .vector import EncryptedVector, check_encoding
 
 __all__ = ["MOST_UNREDUCED", "Adder", "aggregate"]
 
 MOST_UNREDUCED: Final = 1 << 15  # residues below 2^48 that are added without reduction: their sum is below 2^63
+
+
+def _check_most(most: int) -> None:
+    if most < 1:
+        raise ValueError(f"a sum has room for at least one ciphertext, not {most}")
+
+
+def _full(most: int) -> CapacityError:
+    return CapacityError(
+        f"the noise budget has room for {most} summed ciphertexts, and this would be one more: close the sum, or make "
+        "the key's budget for more clients"
+    )
 
 
 class _Sum:
@@ -52,16 +64,21 @@ class Adder:
     A message is checked in full before any of it is added, so a bad one changes nothing. Memory does not grow with the
     number of messages. The result does not depend on the order, bit for bit.
 
+    `most` is how many ciphertexts may be summed, `NoiseBudget.clients`: more of them can leave the bounds within which a
+    sum opens exactly, and lower the smudging that the plan promised.
+
     For messages too long for memory, one `Adder` of `blocks` = 1 serves for each block: every part of a message is then
     given as a message of one block, its header in front, and the parts of all blocks are to be checked before the first
     is added (`EncryptedVector.decode` checks).
     """
 
-    __slots__ = ("_blocks", "_count", "_key", "_sum")
+    __slots__ = ("_blocks", "_count", "_key", "_most", "_sum")
 
-    def __init__(self, key: JointKey, blocks: int) -> None:
+    def __init__(self, key: JointKey, blocks: int, *, most: int) -> None:
         if blocks < 1:
             raise ValueError(f"a sum has at least one block, not {blocks}")
+        _check_most(most)
+        self._most = most
         self._key, self._blocks, self._count, self._sum = key, blocks, 0, _Sum(key.suite, blocks)
 
     @property
@@ -75,21 +92,12 @@ class Adder:
         Raises:
             DecodeError: length, header or a residue is wrong, or a ciphertext is transparent; `culprits` names the
                 sender, and nothing was added.
+            CapacityError: there are `most` already; nothing was added.
         """
-        suite = self._key.suite
-        try:
-            wire.check(
-                wire.WireKind.CIPHERTEXT,
-                data,
-                suite.data_primes,
-                polynomials=2 * self._blocks,
-                degree=suite.ring_degree,
-                context=self._key.digest,
-                transparent=1,
-            )
-        except DecodeError as exc:
-            raise DecodeError(f"{sender}: {exc}", culprits=(sender,)) from exc
-        wire.accumulate(data, suite.data_primes, self._sum.room())
+        if self._count == self._most:
+            raise _full(self._most)
+        check_encoding(data, self._key, blocks=self._blocks, sender=sender)
+        wire.accumulate(data, self._key.suite.data_primes, self._sum.room())
         self._count += 1
 
     def total(self) -> EncryptedVector:
@@ -103,17 +111,22 @@ class Adder:
         return EncryptedVector(self._key.suite, self._key.digest, self._sum.reduced())
 
 
-def aggregate(vectors: Iterable[EncryptedVector]) -> EncryptedVector:
+def aggregate(vectors: Iterable[EncryptedVector], *, most: int) -> EncryptedVector:
     """Add encrypted vectors, one at a time (memory does not grow with their number). Run by: anyone.
 
-    The result does not depend on the order, bit for bit.
+    The result does not depend on the order, bit for bit. `most` is how many ciphertexts may be summed,
+    `NoiseBudget.clients`. A vector that is a sum itself counts as one, as nothing shows how many it holds.
 
     Raises:
-        ValueError: there is none, or two are under different keys or of different length.
+        ValueError: there is none, `most` is below 1, or two are under different keys or of different length.
+        CapacityError: there are more than `most`.
     """
+    _check_most(most)
     first: EncryptedVector | None = None
     total: _Sum | None = None
-    for vector in vectors:
+    for count, vector in enumerate(vectors):
+        if count == most:
+            raise _full(most)
         if first is None or total is None:
             first, total = vector, _Sum(vector.suite, vector.blocks)
         elif vector.key_digest != first.key_digest or vector.suite != first.suite or vector.blocks != first.blocks:

@@ -1,6 +1,6 @@
 """The joint key for stock TenSEAL users: a public context, their vectors, and approximate sums.
 
-Spec: tckks §8 (v1). A user who has nothing of this library loads `public_context` with `tenseal.context_from`, encrypts
+Spec: tckks §7 (v1). A user who has nothing of this library loads `public_context` with `tenseal.context_from`, encrypts
 with `tenseal.ckks_vector` and sends `serialize()`. Anyone reads the vectors with `read_vector` and adds them with
 `aggregate`; the committee answers with purpose SLOTS and the plan's `OpeningProfile`; `open_slots` decodes.
 
@@ -40,13 +40,12 @@ from ..suites import Suite
 from . import _tenseal_bytes
 from .encrypt import EncryptedVector
 from .keys import JointKey
-from .noise import MINIMUM_LAMBDA, NoiseBudget, OpeningProfile
+from .noise import MAX_SMUDGING_BITS, MINIMUM_LAMBDA, NoiseBudget, OpeningProfile
 
 __all__ = ["SCALE_BITS", "SlotPlan", "open_slots", "public_context", "read_vector"]
 
 SCALE_BITS: Final = 140  # the most smudging there is then costs less than 1e-9, and sums up to 2^58 fit every ring
 _TAIL: Final = 10  # standard deviations that no smudging of a value exceeds, but with probability 2^-71
-_MAX_SMUDGING_BITS: Final = 95
 _ENCODER_ERROR: Final = 2.0**-44  # what float64 in the users' encoder can cost, relative to their largest value
 _SLOT_GENERATOR: Final = 3  # SEAL's slot i is the embedding at zeta^(3^i)
 
@@ -134,7 +133,7 @@ class SlotPlan:
     @property
     def _smudging_bits(self) -> int:
         left = self.tolerance - self._rounding(self._dropped)
-        fitting = (b for b in range(_MAX_SMUDGING_BITS, 0, -1) if _TAIL * self._smudging_std(b) <= left)
+        fitting = (b for b in range(MAX_SMUDGING_BITS, 0, -1) if _TAIL * self._smudging_std(b) <= left)
         return next(fitting, 0)
 
     @property

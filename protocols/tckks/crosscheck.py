@@ -21,22 +21,22 @@ import numpy as np
 from ..arrays import UInt64Array
 from ..errors import BadShareError, DecodeError
 from ..ring import ring
-from ..sampling import Keystream
 from ..suites import Suite
 from .decrypt import PartialDecryption
+from .weights import uniform_weights
 
-__all__ = ["CHALLENGE_BYTES", "check_answer", "challenge_weights", "fingerprint", "fingerprint_bytes"]
+__all__ = ["check_answer", "challenge_weights", "fingerprint", "fingerprint_bytes"]
 
-CHALLENGE_BYTES: Final = 32
 _REPETITIONS: Final = 3
-_WEIGHT_BITS: Final = 39  # below every data prime of more than 39 bits; shorter primes see the weight modulo themselves
 
 
 def challenge_weights(challenge: bytes, blocks: int, degree: int) -> UInt64Array:
-    """Uniform weights below 2^39, uint64[3, blocks, N], from 32 bytes that nobody knew when the answers were made."""
-    words = Keystream(challenge, purpose=b"fingerprint").uint64(_REPETITIONS * blocks * degree)
-    weights: UInt64Array = words.reshape(_REPETITIONS, blocks, degree) >> np.uint64(64 - _WEIGHT_BITS)
-    return weights
+    """Uniform weights below 2^39, uint64[3, blocks, N], from 32 bytes that nobody knew when the answers were made.
+
+    Raises:
+        ValueError: the challenge is not 32 bytes.
+    """
+    return uniform_weights(challenge, (_REPETITIONS, blocks, degree), purpose=b"fingerprint")
 
 
 def fingerprint_bytes(suite: Suite) -> int:

@@ -1,10 +1,10 @@
 """Joint decryption: partial answers of a quorum, combined into exact integers.
 
-Spec: tckks §5 (v1). The answer of a piece is c1 times the piece, plus smudging noise, divided by the dropped primes, which
-hold nothing but noise. The noise is PRF(piece's noise key, key, epoch, purpose, c1): every holder of a piece draws the same,
-so an answer is idempotent, and in a replicated sharing who is active only decides who sends what. A member's answer is
-the sum over its pieces. In Shamir's sharing a member's share is multiplied by its Lagrange factor first, and a share of
-zero is added that hides everything about the answers but their sum.
+Spec: tckks §5 (v1). The answer of a piece is c1 times the piece, plus smudging noise, divided by the dropped primes,
+which hold nothing but noise. The noise is PRF(piece's noise key, key, epoch, purpose, profile, active set, c1), where
+the active set is empty in a replicated sharing: every holder of a piece draws the same, so an answer is idempotent, and
+who is active only decides who sends what. A member's answer is the sum over its pieces. In Shamir's sharing a member's share is multiplied by its Lagrange factor
+first, and a share of zero is added that hides everything about the answers but their sum.
 
 These functions compute; they do not decide. Whether a ciphertext may be answered at all (once, bound to a certified
 request, recomputed, in one active set) is the member's rule and stands in `secure_bfl.member`.
@@ -144,13 +144,6 @@ def _kept(suite: Suite, profile: OpeningProfile) -> tuple[int, ...]:
     return suite.data_primes[: len(suite.data_primes) - profile.dropped]
 
 
-def _second_polynomials(total: EncryptedVector) -> list[memoryview]:
-    """Each block's c1 as it travels."""
-    body = memoryview(total.encode())[wire.HEADER_BYTES :]
-    half = len(body) // (2 * len(total.residues))
-    return [body[half * (2 * block + 1) : half * (2 * block + 2)] for block in range(len(total.residues))]
-
-
 def piece_answer(
     piece: PieceKey, total: EncryptedVector, opening: Opening, *, factor: UInt64Array | None = None
 ) -> UInt64Array:
@@ -230,31 +223,59 @@ def partial_decrypt(
     return PartialDecryption(suite, total.key_digest, answer)
 
 
+def _check_combinable(
+    total: EncryptedVector, answers: Mapping[str, PartialDecryption], budget: NoiseBudget, layout: DigitLayout
+) -> None:
+    """Raises ValueError for arguments that do not belong together: nobody is to blame for that but the caller."""
+    suite = total.suite
+    if not answers:
+        raise ValueError("there is no answer to combine; collect those of a quorum first")
+    if budget.suite != suite:
+        raise ValueError(
+            f"the noise budget is for suite {budget.suite.name}, the vector is under {suite.name}; take the key's own"
+        )
+    if layout.coefficients != suite.ring_degree or layout.width * layout.per_coefficient > budget.plaintext_bits:
+        raise ValueError("the digit layout does not fit the noise budget; take the one the clients packed with")
+    for sender, answer in answers.items():
+        if answer.key_digest != total.key_digest or answer.suite != suite:
+            raise ValueError(
+                f"the answer of {sender} is under another key or suite than the vector; decode it with its key"
+            )
+        if answer.residues.shape[:2] != (total.blocks, len(suite.answer_primes)):
+            raise ValueError(
+                f"the answer of {sender} has {answer.residues.shape[0]} blocks of {answer.residues.shape[1]} rows, an "
+                f"opening into integers of this vector takes {total.blocks} of {len(suite.answer_primes)}; decode it with "
+                "the vector's number of blocks and no other profile"
+            )
+
+
 def combine(
     total: EncryptedVector,
-    answers: Mapping[str, UInt64Array],
+    answers: Mapping[str, PartialDecryption],
     budget: NoiseBudget,
     layout: DigitLayout,
 ) -> DigitBlocks:
     """Combine answers that together cover every piece into the exact integer sums. Run by: anyone.
 
-    `answers` maps each sender's name to its residues uint64[blocks, K', N].
+    `answers` maps each sender's name to what it sent.
 
     Shapes: result int64[blocks, k, N]. Units: grid units.
     Guarantees: exact if every answer is honest and every ciphertext was honestly made; a wrong answer leaves noise or
     a message outside its bound and raises, except with probability below 2^-1000 for a random one.
 
     Raises:
-        BadShareError: some coefficient's noise or message exceeds its bound, so at least one answer or ciphertext is
-            wrong; `culprits` lists the senders among whom it is.
+        ValueError: there is no answer; or an answer, the budget or the layout does not belong to this vector.
+        BadShareError: some coefficient's noise or message exceeds its bound, so at least one answer is wrong or missing, or a
+            ciphertext is wrong; `culprits` lists the senders among whom it is.
     """
+    _check_combinable(total, answers, budget, layout)
     suite = total.suite
     data, kept = ring(suite.ring_degree, suite.data_primes), ring(suite.ring_degree, suite.answer_primes)
     digits = np.empty((len(total.residues), layout.per_coefficient, layout.coefficients), dtype=np.int64)
     for block, ciphertext in enumerate(total.residues):
         opened = data.rescale(data.inverse_ntt(ciphertext[0]), suite.dropped)
         for answer in answers.values():
-            opened = kept.add(opened, answer[block])
+            opened = kept.add(opened, answer.residues[block])
         found = kept.open_digits(
             opened,
             shift=budget.scale_shift,
@@ -265,7 +286,7 @@ def combine(
         if found is None:
             raise BadShareError(
                 f"block {block} does not open: its noise or message is out of bounds, so an answer of "
-                f"{', '.join(answers)} is wrong or a ciphertext was not honestly made",
+                f"{', '.join(answers)} is wrong or missing, or a ciphertext was not honestly made",
                 culprits=tuple(answers),
             )
         digits[block] = found

@@ -4,8 +4,8 @@ Spec: tckks §3.6 (v1). Beside the polynomials f of the sub-shares, one for each
 polynomials g of the same degree t-1, and opens h = g + sum of y * f for weights y of the challenge, below 2^39. Member
 j compares g(j) + sum of y * f(j) with h(j). If the values of the honest members lie on no polynomial of degree t-1
 modulo a prime q, a repetition misses it with probability 1/q + 2^-39 at most; there are four, so 2^-95 for the shortest
-prime of the suites. The last to publish can draw that lot again by publishing other digests: 2^40 attempts still leave
-2^-55. h tells nothing about f, as g is uniform and used once, which is why a dealing answers one challenge.
+prime of the suites. Whose digests enter the challenge can draw that lot again with other digests, before it commits to
+them: 2^40 attempts still leave 2^-55. h tells nothing about f, as g is uniform and used once, which is why a dealing answers one challenge.
 
 Source: the fold with a masking polynomial is the batched degree test of Bellare, Garay and Rabin, PODC 1996.
 """
@@ -21,13 +21,11 @@ from numpy.typing import NDArray
 from ..arrays import UInt64Array, frozen
 from ..errors import DecodeError, KeyGenerationError
 from ..ring import ring
-from ..sampling import Keystream
-from .subshare import REPETITIONS, DealingTerms, Form, SubShare, pack, unpack
+from .subshare import REPETITIONS, DealingTerms, Form, SubShare, pack_residues, unpack_residues
+from .weights import CHALLENGE_BYTES, uniform_weights
 
-__all__ = ["CHALLENGE_BYTES", "DegreeProof", "PublishedDealing", "check_subshare", "convicted", "degree_challenge"]
+__all__ = ["DegreeProof", "PublishedDealing", "check_subshare", "convicted", "degree_challenge"]
 
-CHALLENGE_BYTES: Final = 32
-_WEIGHT_BITS: Final = 39
 _DIGEST_BYTES: Final = 32
 
 
@@ -42,10 +40,8 @@ def fold_weights(terms: DealingTerms, challenge: bytes) -> UInt64Array:
     if len(challenge) != CHALLENGE_BYTES:
         raise ValueError(f"a challenge is {CHALLENGE_BYTES} bytes")
     label = b"secure-bfl/degree-weights/v1" + terms.label + terms.addend.to_bytes(2, "little")
-    stream = Keystream(hashlib.shake_256(label + challenge).digest(32), purpose=b"degree-test")
-    words = stream.uint64(REPETITIONS * terms.suite.ring_degree)
-    weights: UInt64Array = words.reshape(REPETITIONS, 1, -1) >> np.uint64(64 - _WEIGHT_BITS)
-    return weights
+    seed = hashlib.shake_256(label + challenge).digest(CHALLENGE_BYTES)
+    return uniform_weights(seed, (REPETITIONS, 1, terms.suite.ring_degree), purpose=b"degree-test")
 
 
 def combined(terms: DealingTerms, piece: int, parts: Sequence[UInt64Array]) -> UInt64Array:
@@ -88,7 +84,7 @@ def _check_test(published: PublishedDealing, challenge: bytes, prover: str) -> N
 def proof_bytes(terms: DealingTerms, challenge: bytes, values: UInt64Array) -> bytes:
     """The one encoding of a degree proof: a 44-byte header that names the challenge, then uint64[K, t, 4]."""
     primes = terms.suite.data_primes
-    return terms.header(Form.DEGREE_PROOF, 0, challenge) + pack(values.reshape(len(primes), -1), primes)
+    return terms.header(Form.DEGREE_PROOF, 0, challenge) + pack_residues(values.reshape(len(primes), -1), primes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +127,7 @@ class DegreeProof:
                 raise DecodeError(f"another length: {len(data)} bytes")
             if data[: len(header)] != header:
                 raise DecodeError("the header is for another dealing, challenge, ring or form")
-            values = unpack(data[len(header) :], columns, terms.suite.data_primes)
+            values = unpack_residues(data[len(header) :], columns, terms.suite.data_primes)
         except DecodeError as exc:
             message = f"addend {terms.addend}: the degree proof of {prover}: {exc}"
             raise KeyGenerationError(message, culprits=(prover,)) from exc
@@ -139,13 +135,20 @@ class DegreeProof:
 
 
 def degree_challenge(dealings: Sequence[PublishedDealing], position: bytes) -> bytes:
-    """The challenge of the degree test, from all that was published before. Run by: anyone.
+    """The challenge of the degree test, from the digests that were published before. Run by: anyone.
 
-    `position` is the 32-byte hash of the ledger entry that closed the publication. Dealings count in the order of
-    their addends.
+    `position` is 32 bytes of the ledger that nobody could choose: `secure_bfl.deliveries` gives the position of the
+    ceremony or handover itself and one dealing at a time, so that a dealing has one challenge on every fork of the log.
+    Several dealings, in any order, count in the order of their addends.
+
+    Every dealer whose digests enter can compute the challenge of others before it publishes, and choose: T attempts
+    multiply the bound of the test by T. So digests must be committed to before anybody acts on the challenge.
+
+    Raises:
+        ValueError: the position is not 32 bytes.
     """
     if len(position) != 32:
-        raise ValueError("the position is the 32-byte hash of a ledger entry")
+        raise ValueError("the position is the 32 bytes of the ledger that make the ceremony or handover unique")
     hashed = hashlib.sha256(b"secure-bfl/degree-challenge/v1" + position)
     for dealing in sorted(dealings, key=lambda d: d.terms.addend):
         hashed.update(dealing.terms.label + dealing.terms.addend.to_bytes(2, "little"))

@@ -16,7 +16,6 @@ from typing import Final
 
 import numpy as np
 
-from ..arrays import UInt64Array
 from ..digits import DigitBlocks, DigitLayout
 from ..errors import BadShareError
 from ..ring import ring
@@ -28,7 +27,7 @@ from .noise import NoiseBudget, OpeningProfile
 from .shamir import lagrange
 from .sharing import ShamirSharing, Sharing
 
-__all__ = ["Trial", "answer_test", "check_test", "test_ciphertext", "test_digits", "trials"]
+__all__ = ["Trial", "answer_test", "check_test", "trial_ciphertext", "trial_digits", "trials"]
 
 _LABEL: Final = b"secure-bfl/dry-run/v1/"
 
@@ -57,7 +56,7 @@ def _stream(part: bytes, key: JointKey, epoch: int, trial: int, size: int) -> by
     return hashlib.shake_256(_LABEL + part + key.digest + which).digest(size)
 
 
-def test_digits(key: JointKey, layout: DigitLayout, *, epoch: int, trial: int) -> DigitBlocks:
+def trial_digits(key: JointKey, layout: DigitLayout, *, epoch: int, trial: int) -> DigitBlocks:
     """The test message: one block of digits over the whole range."""
     stream = _stream(b"message", key, epoch, trial, 8 * layout.per_coefficient * layout.coefficients)
     span = np.uint64(2 * layout.largest + 1)
@@ -65,7 +64,7 @@ def test_digits(key: JointKey, layout: DigitLayout, *, epoch: int, trial: int) -
     return DigitBlocks(layout, values.reshape(1, layout.per_coefficient, layout.coefficients))
 
 
-def test_ciphertext(
+def trial_ciphertext(
     key: JointKey, budget: NoiseBudget, layout: DigitLayout, *, epoch: int, trial: int
 ) -> EncryptedVector:
     """(b*u + e0 + Delta*m, a*u + e1) over the data primes, with u, e0, e1 derived as the message is."""
@@ -74,7 +73,7 @@ def test_ciphertext(
     u = ternary(_stream(b"u", key, epoch, trial, degree + degree // 8 + 256), degree)
     e0, e1 = (centred_binomial(_stream(part, key, epoch, trial, 8 * degree)) for part in (b"e0", b"e1"))
     u_ntt = data.ntt(data.reduce(u))
-    message = message_residues(data, test_digits(key, layout, epoch=epoch, trial=trial), budget.scale, 0)
+    message = message_residues(data, trial_digits(key, layout, epoch=epoch, trial=trial), budget.scale, 0)
     payload = data.ntt(data.add(message, data.reduce(e0)))
     c0 = data.add(data.multiply(key.b[:rows], u_ntt), payload)
     c1 = data.add(data.multiply(key.a[:rows], u_ntt), data.ntt(data.reduce(e1)))
@@ -108,15 +107,15 @@ def check_test(
     """
     for trial in trials(sharing):
         pieces = [member - 1 for member in trial.active] or range(sharing.pieces)
-        residues: dict[str, UInt64Array] = {}
+        given: dict[str, PartialDecryption] = {}
         for piece in pieces:
             sender = f"piece-{piece}"
             if (trial.number, piece) not in answers:
                 raise BadShareError(f"no answer for piece {piece} in trial {trial.number}")
             data = answers[trial.number, piece]
-            residues[sender] = PartialDecryption.decode(data, key, sender=sender, blocks=1).residues
-        test = test_ciphertext(key, budget, layout, epoch=epoch, trial=trial.number)
-        opened = combine(test, residues, budget, layout)
-        expected = test_digits(key, layout, epoch=epoch, trial=trial.number)
+            given[sender] = PartialDecryption.decode(data, key, sender=sender, blocks=1)
+        test = trial_ciphertext(key, budget, layout, epoch=epoch, trial=trial.number)
+        opened = combine(test, given, budget, layout)
+        expected = trial_digits(key, layout, epoch=epoch, trial=trial.number)
         if not np.array_equal(opened.digits, expected.digits):
             raise BadShareError(f"trial {trial.number} of the dry run opens to another message than the test's")

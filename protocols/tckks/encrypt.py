@@ -13,7 +13,7 @@ z0 = (b/p)*u + (e0 - r)/p modulo every data prime. So u is transformed once, and
 
 import hashlib
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from .keygen import centred_binomial, ternary
 from .keys import JointKey
 from .noise import NoiseBudget
 from .vector import EncryptedVector
+
+if TYPE_CHECKING:
+    from .._encryption import FusedEncryption
 
 __all__ = ["RAND_BYTES", "EncryptedVector", "Encryptor", "SealBuild", "check_suite", "message_residues", "seal_build"]
 
@@ -90,11 +93,18 @@ class _BlockPlan:
     """What every block of a key needs, in plain values: it may go to another process."""
 
     suite: Suite
-    b: UInt64Array
-    a: UInt64Array
+    divided: UInt64Array  # [2, K, N]: (b, a) over the special prime, modulo the data primes
+    special: UInt64Array  # [2, N]: (b, a) modulo the special prime
     width: int
     scale: int
     compute: Engine
+
+    @classmethod
+    def of(cls, key: JointKey, width: int, scale: int, compute: Engine) -> "_BlockPlan":
+        suite, columns = key.suite, np.stack([key.b, key.a])
+        data = ring(suite.ring_degree, suite.data_primes, compute=compute)
+        inverse = data.constant(pow(suite.special_prime, -1, data.modulus))
+        return cls(suite, data.multiply(columns[:, :-1], inverse), columns[:, -1], width, scale, compute)
 
     def encrypted(self, digits: Int64Array, seed: bytes) -> UInt64Array:
         """One ciphertext uint64[2, K, N], by the ring's own operations: what the fused engine is compared with."""
@@ -105,16 +115,15 @@ class _BlockPlan:
         u = ternary(stream.read(n + n // 8 + 256), n)
         u_special, u_data = special.ntt(special.reduce(u)), data.ntt(data.reduce(u))
         inverse, payloads = data.constant(pow(p, -1, data.modulus)), []
-        for column, message in ((self.b, digits), (self.a, None)):
+        for column, message in zip(self.special, (digits, None), strict=True):
             error = centred_binomial(stream.read(8 * n))
-            product = special.inverse_ntt(special.multiply(column[-1:], u_special))[0].astype(np.int64)
+            product = special.inverse_ntt(special.multiply(column[None], u_special))[0].astype(np.int64)
             remainder = (product + error + p // 2) % p - p // 2
             payload = data.multiply(data.reduce(error - remainder), inverse)
             if message is not None:
                 payload = data.add(payload, _message(data, message, self.width, self.scale))
             payloads.append(payload)
-        key = np.stack([self.b[:-1], self.a[:-1]])
-        return data.add(data.multiply(data.multiply(key, u_data), inverse), data.ntt(np.stack(payloads)))
+        return data.add(data.multiply(self.divided, u_data), data.ntt(np.stack(payloads)))
 
 
 _PLAN: list[_BlockPlan] = []  # of a worker process, which serves one call
@@ -134,6 +143,8 @@ class Encryptor:
     `compute` forces an engine; the bytes are the same.
     """
 
+    _engine: "FusedEncryption | _BlockPlan"
+
     def __init__(
         self, key: JointKey, budget: NoiseBudget, layout: DigitLayout, *, compute: Engine | None = None
     ) -> None:
@@ -145,14 +156,20 @@ class Encryptor:
         ):
             raise ValueError("the digit layout does not fit the noise budget")
         self._key, self._layout = key, layout
-        self._plan = _BlockPlan(key.suite, key.b, key.a, layout.width, budget.scale, compute or engine())
-        self._fused = None
-        if self._plan.compute == "numba":
+        chosen = compute or engine()
+        if chosen != "numba":
+            self._engine = _BlockPlan.of(key, layout.width, budget.scale, chosen)
+        else:
             from .._encryption import FusedEncryption
 
             full = ring(key.suite.ring_degree, key.suite.key_primes, compute="numba")
             kept = len(key.suite.answer_primes)
-            self._fused = FusedEncryption(full, key.b, key.a, layout, budget.scale, kept)
+            self._engine = FusedEncryption(full, key.b, key.a, layout, budget.scale, kept)
+
+    @property
+    def suite(self) -> Suite:
+        """The suite of that key."""
+        return self._key.suite
 
     @property
     def key_digest(self) -> bytes:
@@ -179,9 +196,9 @@ class Encryptor:
             raise ValueError("the digits have another layout")
         suite, blocks = self._key.suite, len(digits.digits)
         seeds = [self._seed(block, rand) for block in range(blocks)]
-        fused = self._fused
-        if fused is None:
-            return EncryptedVector(suite, self._key.digest, self._residues(digits.digits, seeds, workers))
+        fused = self._engine
+        if isinstance(fused, _BlockPlan):
+            return EncryptedVector(suite, self._key.digest, self._residues(fused, digits.digits, seeds, workers))
         size, n = EncryptedVector.encoded_size(suite, blocks), suite.ring_degree
         head = wire.header(wire.WireKind.CIPHERTEXT, 2 * blocks, n, self._key.digest)
         message = wire.Message(size, head)
@@ -197,12 +214,12 @@ class Encryptor:
         in_threads(encrypt_share, blocks, workers=workers)
         return EncryptedVector.of_bytes(suite, self._key.digest, message.finish(), blocks)
 
-    def _residues(self, digits: Int64Array, seeds: list[bytes], workers: int) -> UInt64Array:
+    def _residues(self, plan: _BlockPlan, digits: Int64Array, seeds: list[bytes], workers: int) -> UInt64Array:
         given = list(zip(digits, seeds, strict=True))
         if workers <= 1 or len(given) <= 1:
-            made = [self._plan.encrypted(*one) for one in given]
+            made = [plan.encrypted(*one) for one in given]
         else:
-            made = in_processes(_encrypted, given, workers=workers, start=_start, state=(self._plan,))
+            made = in_processes(_encrypted, given, workers=workers, start=_start, state=(plan,))
         shape = (0, 2, len(self._key.suite.data_primes), self._key.suite.ring_degree)
         return np.stack(made) if made else np.empty(shape, dtype=np.uint64)
 
@@ -220,12 +237,13 @@ class Encryptor:
         if len(rand) != RAND_BYTES:
             raise ValueError(f"encrypt needs {RAND_BYTES} fresh random bytes")
         suite, n, seed = self._key.suite, self._key.suite.ring_degree, self._seed(block, rand)
-        if self._fused is None:
-            residues = self._plan.encrypted(one.digits[0], seed)
+        fused = self._engine
+        if isinstance(fused, _BlockPlan):
+            residues = fused.encrypted(one.digits[0], seed)
             encoded = EncryptedVector(suite, self._key.digest, residues[None]).encode()
             return encoded[wire.HEADER_BYTES :]
         message = wire.Message(2 * n * sum(suite.residue_bytes), b"")
-        with self._fused.scratch() as scratch:
+        with fused.scratch() as scratch:
             stream = Keystream(seed, purpose=b"encrypt").read(stream_bytes(n))
-            self._fused.write(one.digits[0], stream, message.octets, 0, scratch)
+            fused.write(one.digits[0], stream, message.octets, 0, scratch)
         return message.finish()

@@ -31,14 +31,12 @@ from .subshare import DealingTerms
 __all__ = ["Handover", "agree", "subdeal"]
 
 
-def _tag(sharing: Sharing) -> str:
-    kind = "shamir" if isinstance(sharing, ShamirSharing) else "replicated"
-    return f"{kind}/{sharing.members}/{sharing.threshold}"
-
-
 @dataclass(frozen=True, slots=True)
 class Handover:
     """One committee change: from which sharing to which, of which key, and the ledger position that makes it unique.
+
+    `position` is the 32-byte root of the ledger's tree with the entry that announces the handover as its last, so that
+    what is dealt belongs to one history of the log.
 
     `epoch` is the new key's, at least 1; `active` are the t old members that deal in Shamir's sharing, and is empty in
     a replicated one, where every holder of a piece may.
@@ -60,7 +58,9 @@ class Handover:
         if len(self.key_digest) != 32:
             raise ValueError("the digest of the joint key is 32 bytes")
         if len(self.position) != 32:
-            raise ValueError("the position is the 32-byte hash of the ledger entry that starts the handover")
+            raise ValueError(
+                "the position is the 32-byte root of the ledger's tree with the entry that announces the handover"
+            )
         if not 1 <= self.epoch < 1 << 32:
             raise ValueError(f"the epoch of a key that was handed over is between 1 and 2^32 - 1, not {self.epoch}")
         if isinstance(self.old, ShamirSharing):
@@ -72,7 +72,7 @@ class Handover:
     def identity(self) -> bytes:
         """The 32-byte name of this handover, in every message of it."""
         active = ",".join(map(str, self.active))
-        label = f"secure-bfl/handover/v1/{self.suite.name}/{_tag(self.old)}/{_tag(self.new)}/{self.epoch}/{active}/"
+        label = f"secure-bfl/handover/v1/{self.suite.name}/{self.old.tag}/{self.new.tag}/{self.epoch}/{active}/"
         return hashlib.sha256(label.encode() + self.key_digest + self.position).digest()
 
     @property

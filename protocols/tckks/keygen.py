@@ -29,7 +29,7 @@ from ..ring import ring
 from ..suites import Suite
 from . import wire
 from .keys import JointKey, PieceKey, public_part_bytes
-from .sharing import Sharing
+from .sharing import ShamirSharing, Sharing
 
 __all__ = [
     "SEED_BYTES",
@@ -63,7 +63,7 @@ class Ceremony:
     @property
     def identity(self) -> bytes:
         """The 32-byte name of this ceremony, in every message of it."""
-        label = f"secure-bfl/ceremony/v1/{self.suite.name}/{self.sharing.members}/{self.sharing.threshold}/"
+        label = f"secure-bfl/ceremony/v1/{self.suite.name}/{self.sharing.tag}/"
         return hashlib.sha256(label.encode() + self.position).digest()
 
     def common_polynomial(self) -> UInt64Array:
@@ -162,11 +162,19 @@ def deal(ceremony: Ceremony, member: int, *, rand: bytes) -> tuple[PieceSeed, ..
 
 
 def check_piece(ceremony: Ceremony, seed: PieceSeed, public_part: bytes) -> PieceKey:
-    """Check a received seed against the dealer's public part. Run by: a holder, or anyone once a complaint opened it.
+    """Check a received seed against the dealer's public part, in a replicated sharing.
+
+    Run by: a holder, or anyone once a complaint opened it.
 
     Raises:
         KeyGenerationError: the part does not follow from the seed; `culprits` names the dealer.
+        ValueError: the sharing is Shamir's, where no holder gets a seed and an addend is no piece.
     """
+    if isinstance(ceremony.sharing, ShamirSharing):
+        raise ValueError(
+            "in Shamir's sharing holders get sub-shares and no seeds: a dealer makes them with founding_dealing, a holder "
+            "checks them with check_subshare and joins them with join_piece"
+        )
     piece, derived = derive_piece(ceremony, seed)
     if derived != public_part:
         dealer = f"member-{ceremony.sharing.dealer(seed.piece)}"

@@ -14,7 +14,7 @@ import numpy as np
 from ..arrays import UInt64Array, frozen
 from ..suites import Suite
 from . import wire
-from .sharing import Sharing
+from .sharing import ShamirSharing, Sharing
 
 __all__ = ["JointKey", "MemberKey", "PieceKey"]
 
@@ -42,7 +42,7 @@ class JointKey:
     @cached_property
     def digest(self) -> bytes:
         """SHA-256 over suite, sharing and residues: what every member pins and every message names."""
-        label = f"secure-bfl/joint-key/v1/{self.suite.name}/{self.founding.members}/{self.founding.threshold}/"
+        label = f"secure-bfl/joint-key/v1/{self.suite.name}/{self.founding.tag}/"
         hashed = hashlib.sha256(label.encode())
         hashed.update(self.b.astype("<u8").tobytes())
         hashed.update(self.a.astype("<u8").tobytes())
@@ -80,6 +80,11 @@ class PieceKey:
         """The PRF key of this piece's smudging noise."""
         return self._noise_key
 
+    @property
+    def paired(self) -> tuple[int, ...]:
+        """The pieces with which this one has a key in common, in order."""
+        return tuple(sorted(self._pairs))
+
     def pair_key(self, other: int) -> bytes:
         """The key that this piece has in common with another one.
 
@@ -98,7 +103,12 @@ class PieceKey:
 
 
 class MemberKey:
-    """All the pieces one member holds in one epoch of the key. Epoch 0 is the founding committee's."""
+    """All the pieces one member holds in one epoch of the key. Epoch 0 is the founding committee's.
+
+    Raises:
+        ValueError: other pieces than the member's; a piece without the keys of pairs that Shamir's sharing calls for, or
+            with such keys in a replicated one; or the epoch is no 32-bit number.
+    """
 
     __slots__ = ("_pieces", "epoch", "joint", "member", "sharing")
 
@@ -107,6 +117,14 @@ class MemberKey:
     ) -> None:
         if tuple(sorted(pieces)) != sharing.held_by(member):
             raise ValueError(f"member {member} must hold exactly the pieces {sharing.held_by(member)}")
+        shamir = isinstance(sharing, ShamirSharing)
+        for number, held in pieces.items():
+            others = tuple(other for other in range(sharing.pieces) if other != number) if shamir else ()
+            if held.piece != number or held.paired != others:
+                raise ValueError(
+                    f"piece {number} of {sharing.tag} must be that piece, with keys in common with the pieces {others}: "
+                    "take it from " + ("join_piece" if shamir else "check_piece, or from join_piece after a handover")
+                )
         if not 0 <= epoch < 1 << 32:
             raise ValueError(f"an epoch is a 32-bit number, not {epoch}")
         self.member = member

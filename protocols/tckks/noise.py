@@ -22,13 +22,15 @@ from typing import Final
 
 from ..digits import DigitLayout
 from ..errors import CapacityError
+from ..ring import MAX_UNIFORM_BITS
 from ..suites import Suite
 from .sharing import Sharing
 
-__all__ = ["ERROR_BOUND", "ERROR_VARIANCE", "MINIMUM_LAMBDA", "NoiseBudget", "OpeningProfile"]
+__all__ = ["ERROR_BOUND", "ERROR_VARIANCE", "MAX_SMUDGING_BITS", "MINIMUM_LAMBDA", "NoiseBudget", "OpeningProfile"]
 
 ERROR_BOUND: Final = 21  # centred binomial with 21 + 21 coins, SEAL's error law
 ERROR_VARIANCE: Final = 10.5
+MAX_SMUDGING_BITS: Final = MAX_UNIFORM_BITS - 1  # 95: noise on [-2^b, 2^b) is drawn with b + 1 bits
 MINIMUM_LAMBDA: Final = 40  # statistical bits below which a plan is refused
 
 
@@ -40,8 +42,8 @@ class OpeningProfile:
     dropped: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.smudging_bits <= 95:
-            raise ValueError(f"smudging has 1 to 95 bits, not {self.smudging_bits}")
+        if not 1 <= self.smudging_bits <= MAX_SMUDGING_BITS:
+            raise ValueError(f"smudging has 1 to {MAX_SMUDGING_BITS} bits, not {self.smudging_bits}")
         if self.dropped < 0:
             raise ValueError("a number of dropped primes is not negative")
 
@@ -157,8 +159,8 @@ class NoiseBudget:
         bits = self.smudging_lambda(coefficients, tests=tests)
         if bits < MINIMUM_LAMBDA:
             raise CapacityError(
-                f"opening {coefficients} coefficients for {self.clients} clients leaves 2^{-bits} of smudging on "
-                f"{self.suite.name}; at least 2^-{MINIMUM_LAMBDA} is required: "
-                "fewer rounds, fewer clients or a larger ring"
+                f"opening {coefficients} coefficients for {self.clients} clients on {self.suite.name}: smudging leaves a "
+                f"statistical distance of at most 2^{-bits}, where at most 2^-{MINIMUM_LAMBDA} is demanded: "
+                "fewer rounds or fewer clients"
             )
         return bits

@@ -64,6 +64,11 @@ class ReplicatedSharing:
             )
 
     @property
+    def tag(self) -> str:
+        """The kind of sharing, its members and its threshold, as identities and digests name it."""
+        return f"replicated/{self.members}/{self.threshold}"
+
+    @property
     def pieces(self) -> int:
         """How many pieces the secret is the sum of."""
         return comb(self.members, self.threshold - 1)
@@ -121,7 +126,9 @@ class ShamirSharing:
     """Member i holds the value at the point i of a polynomial of degree t-1 over R_q, prime by prime.
 
     t-1 members know nothing; t interpolate. Each piece has one holder, so a wrong answer shows only when the sum does
-    not open; and a ciphertext must never be answered in two active sets, since their answers together give pieces away.
+    not open. A ciphertext is answered in one active set: shares of zero, drawn anew for each set, hide single answers, so
+    a second set would give no piece away, but it is a second opening, with a second draw of smudging that must be paid
+    for. So members refuse it.
     """
 
     members: int
@@ -129,6 +136,11 @@ class ShamirSharing:
 
     def __post_init__(self) -> None:
         _check(self.members, self.threshold)
+
+    @property
+    def tag(self) -> str:
+        """The kind of sharing, its members and its threshold, as identities and digests name it."""
+        return f"shamir/{self.members}/{self.threshold}"
 
     @property
     def pieces(self) -> int:

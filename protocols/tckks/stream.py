@@ -31,9 +31,7 @@ class Source(Protocol):
         ...
 
 
-def encrypt_stream(
-    encryptor: Encryptor, key: JointKey, packed: Iterable[DigitBlocks], *, blocks: int, rand: bytes
-) -> Iterator[bytes]:
+def encrypt_stream(encryptor: Encryptor, packed: Iterable[DigitBlocks], *, blocks: int, rand: bytes) -> Iterator[bytes]:
     """The encoding of an encrypted vector of so many blocks, part by part: a header, then a ciphertext for each block.
 
     Run by: a client. `rand` is 32 fresh bytes, for this vector only.
@@ -41,7 +39,7 @@ def encrypt_stream(
     Raises:
         ValueError: there are more or fewer blocks, or `Encryptor.encrypt_block` refuses one.
     """
-    yield wire.header(wire.WireKind.CIPHERTEXT, 2 * blocks, key.suite.ring_degree, key.digest)
+    yield wire.header(wire.WireKind.CIPHERTEXT, 2 * blocks, encryptor.suite.ring_degree, encryptor.key_digest)
     done = 0
     for part in packed:
         for digits in part.digits:
@@ -99,18 +97,19 @@ def check_stream(source: Source, key: JointKey, *, blocks: int, sender: str) -> 
     hashed = hashlib.sha256(message.head)
     for _ in range(blocks):
         data = message.block()
-        Adder(key, 1).add(data, sender=sender)
+        Adder(key, 1, most=1).add(data, sender=sender)
         hashed.update(memoryview(data)[wire.HEADER_BYTES :])
     return hashed.digest()
 
 
-def add_streams(sources: Mapping[str, Source], key: JointKey, *, blocks: int) -> Iterator[EncryptedVector]:
+def add_streams(sources: Mapping[str, Source], key: JointKey, *, blocks: int, most: int) -> Iterator[EncryptedVector]:
     """The sum of the senders' messages, which `check_stream` has accepted, as one vector of one block after the other.
 
-    Run by: anyone.
+    Run by: anyone. `most` is how many ciphertexts may be summed, `NoiseBudget.clients`.
 
     Raises:
         ValueError: there is no sender.
+        CapacityError: there are more than `most`; nothing was yielded.
         DecodeError: a message is malformed after all; `culprits` names the sender, and what was yielded before is void.
     """
     messages = {
@@ -118,7 +117,7 @@ def add_streams(sources: Mapping[str, Source], key: JointKey, *, blocks: int) ->
         for sender, source in sources.items()
     }
     for _ in range(blocks):
-        adder = Adder(key, 1)
+        adder = Adder(key, 1, most=most)
         for sender, message in messages.items():
             adder.add(message.block(), sender=sender)
         yield adder.total()
@@ -164,7 +163,7 @@ def open_streams(
         }
         for part in total:
             given = {
-                sender: PartialDecryption.decode(message.block(), key, sender=sender, blocks=1).residues
+                sender: PartialDecryption.decode(message.block(), key, sender=sender, blocks=1)
                 for sender, message in messages.items()
             }
             yield combine(part, given, budget, layout).digits

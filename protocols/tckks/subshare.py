@@ -135,14 +135,14 @@ def expand(seed: bytes, columns: int, primes: tuple[int, ...], *, purpose: bytes
     return np.stack([stream.below(columns, q) for q in primes])
 
 
-def pack(residues: UInt64Array, primes: tuple[int, ...]) -> bytes:
+def pack_residues(residues: UInt64Array, primes: tuple[int, ...]) -> bytes:
     """Residues uint64[K, columns] in the whole bytes of their primes, little endian, prime after prime."""
     rows = zip(residues, residue_bytes(primes), strict=True)
     return b"".join(row.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :width].tobytes() for row, width in rows)
 
 
-def unpack(data: bytes, columns: int, primes: tuple[int, ...]) -> UInt64Array:
-    """Read what `pack` wrote; `data` has the length of `columns` columns.
+def unpack_residues(data: bytes, columns: int, primes: tuple[int, ...]) -> UInt64Array:
+    """Read what `pack_residues` wrote; `data` has the length of `columns` columns.
 
     Raises:
         DecodeError: a residue is not below its prime.
@@ -248,7 +248,7 @@ class SubShare:
             header = terms.header(Form.SEED, self.piece, terms.label)
             return b"".join([header, self._contribution, *self._pairs, self._content])
         parts = [terms.header(Form.VALUE, self.piece, terms.label), self._contribution, *self._pairs]
-        parts += [pack(part, primes) for part in (self._masks, self._content) if part is not None]
+        parts += [pack_residues(part, primes) for part in (self._masks, self._content) if part is not None]
         return b"".join(parts)
 
     @classmethod
@@ -272,8 +272,9 @@ class SubShare:
         primes, masks = terms.suite.data_primes, None
         if terms.tested:
             cut = REPETITIONS * sum(terms.suite.residue_bytes)
-            masks, body = unpack(body[:cut], REPETITIONS, primes), body[cut:]
-        return cls(terms, piece, contribution, unpack(body, terms.suite.ring_degree, primes), masks, pairs=pairs)
+            masks, body = unpack_residues(body[:cut], REPETITIONS, primes), body[cut:]
+        value = unpack_residues(body, terms.suite.ring_degree, primes)
+        return cls(terms, piece, contribution, value, masks, pairs=pairs)
 
     def digest(self) -> bytes:
         """SHA-256 of the encoding. It tells nothing, as the contribution is 32 bytes that nobody can guess."""

@@ -9,11 +9,29 @@ from typing import NoReturn
 import numpy as np
 
 from ..arrays import UInt64Array, frozen
+from ..errors import DecodeError
 from ..suites import Suite
 from . import wire
 from .keys import JointKey
 
 __all__ = ["EncryptedVector"]
+
+
+def check_encoding(data: bytes, key: JointKey, *, blocks: int, sender: str) -> None:
+    """Check a peer's bytes: see `EncryptedVector.decode`."""
+    suite = key.suite
+    try:
+        wire.check(
+            wire.WireKind.CIPHERTEXT,
+            data,
+            suite.data_primes,
+            polynomials=2 * blocks,
+            degree=suite.ring_degree,
+            context=key.digest,
+            transparent=1,
+        )
+    except DecodeError as exc:
+        raise DecodeError(f"{sender}: {exc}", culprits=(sender,)) from exc
 
 
 class EncryptedVector:
@@ -96,23 +114,15 @@ class EncryptedVector:
             total += self._residues.reshape(total.shape)
 
     @classmethod
-    def decode(cls, data: bytes, key: JointKey, *, blocks: int) -> "EncryptedVector":
+    def decode(cls, data: bytes, key: JointKey, *, blocks: int, sender: str) -> "EncryptedVector":
         """Read a peer's bytes: all is checked now, the residues are made when they are asked for. Run by: anyone.
 
         Raises:
             DecodeError: not the one encoding of `blocks` ciphertexts under `key`, or one is transparent
-                (its second polynomial is zero modulo some prime, so it hides nothing).
+                (its second polynomial is zero modulo some prime, so it hides nothing); `culprits` names the sender.
         """
         suite = key.suite
-        wire.check(
-            wire.WireKind.CIPHERTEXT,
-            data,
-            suite.data_primes,
-            polynomials=2 * blocks,
-            degree=suite.ring_degree,
-            context=key.digest,
-            transparent=1,
-        )
+        check_encoding(data, key, blocks=blocks, sender=sender)
         return cls.of_bytes(suite, key.digest, bytes(data), blocks)
 
     @staticmethod

@@ -78,6 +78,12 @@ class CryptoFigures:
         times = {name: getattr(self, name) for name in _TRAVELLING}
         return {name: round(ms / self.seal_ntt_cpu_ms, 3) for name, ms in times.items() if ms is not None}
 
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why each figure that is None could not be taken, under every key that it would have had."""
+        derived = {"secaggplus_round_cpu_s": self.missing["secaggplus"]} if "secaggplus" in self.missing else {}
+        return {**self.missing, **derived}
+
     def to_json(self) -> dict[str, Any]:
         """One flat object, but for the setting, the machine and the peer's own figures."""
         # An empty mapping first: `asdict` would copy mappings, which need not be copyable.
@@ -88,7 +94,7 @@ class CryptoFigures:
             "secaggplus": None if self.secaggplus is None else dict(self.secaggplus),
             "secaggplus_round_cpu_s": self.secaggplus_round_cpu_s,
             "ratios_to_seal_ntt": self.ratios_to_seal_ntt,
-            "missing": dict(self.missing),
+            "missing": self.reasons,
         }
 
     def lines(self) -> list[str]:

@@ -37,7 +37,7 @@ def summed(parties: Parties, uploads: Sequence[bytes], clock: CpuClock) -> Encry
 
     The sum is encoded too, since its bytes are what members vote on and derive their noise from.
     """
-    adder = Adder(parties.key, parties.blocks)
+    adder = Adder(parties.key, parties.blocks, most=parties.budget.clients)
     for number, data in enumerate(uploads, start=1):
         with clock("add"):
             adder.add(data, sender=f"client-{number}")
@@ -59,7 +59,7 @@ def _answers(parties: Parties, total: EncryptedVector, clock: CpuClock) -> dict[
 
 def _opened(parties: Parties, total: EncryptedVector, answers: dict[str, bytes]) -> Int64Array:
     shares = {
-        name: PartialDecryption.decode(data, parties.key, sender=name, blocks=parties.blocks).residues
+        name: PartialDecryption.decode(data, parties.key, sender=name, blocks=parties.blocks)
         for name, data in answers.items()
     }
     return unpack(combine(total, shares, parties.budget, parties.layout), parties.setting.values)

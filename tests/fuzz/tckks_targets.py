@@ -133,8 +133,9 @@ def read_ciphertexts(data: bytes) -> None:
     if expected is not None and not expected[1::2].any(axis=-1).all():
         expected = None  # a second polynomial is zero modulo a prime
     try:
-        vector = EncryptedVector.decode(data, joint_key(), blocks=BLOCKS)
-    except DecodeError:
+        vector = EncryptedVector.decode(data, joint_key(), blocks=BLOCKS, sender="client-2")
+    except DecodeError as exc:
+        assert exc.culprits == ("client-2",), "nobody is blamed"
         assert expected is None, "refused without reason"
         raise
     assert expected is not None
@@ -144,7 +145,7 @@ def read_ciphertexts(data: bytes) -> None:
 
 def add_ciphertexts(data: bytes) -> None:
     """To a sum that holds one message already, and must not change if this one is refused."""
-    adder, own = Adder(joint_key(), BLOCKS), ciphertexts("own")
+    adder, own = Adder(joint_key(), BLOCKS, most=2), ciphertexts("own")
     adder.add(own.encode(), sender="client-1")
     try:
         adder.add(data, sender="client-2")
@@ -152,8 +153,8 @@ def add_ciphertexts(data: bytes) -> None:
         if exc.culprits != ("client-2",) or not np.array_equal(adder.total().residues, own.residues):
             raise AssertionError("what was refused is in the sum, or nobody is blamed") from exc
         raise
-    theirs = EncryptedVector.decode(data, joint_key(), blocks=BLOCKS)
-    assert adder.total().encode() == aggregate([theirs, own]).encode()
+    theirs = EncryptedVector.decode(data, joint_key(), blocks=BLOCKS, sender="client-2")
+    assert adder.total().encode() == aggregate([theirs, own], most=2).encode()
 
 
 @cache
@@ -304,7 +305,7 @@ _META = struct.Struct("<32sBQQQdQ")
 
 def read_stock_vector(data: bytes) -> None:
     vector = read_vector(data, joint_key(), sender="client-1", values=VALUES)
-    again = EncryptedVector.decode(vector.encode(), joint_key(), blocks=len(SIZES))
+    again = EncryptedVector.decode(vector.encode(), joint_key(), blocks=len(SIZES), sender="client-2")
     assert np.array_equal(again.residues, vector.residues)
 
 

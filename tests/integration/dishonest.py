@@ -74,7 +74,7 @@ class ColludingMember(Member):
     def _recomputed(self, board: Board, number: int) -> EncryptedVector:
         request = board.round(number).request
         assert request is not None
-        return board.ciphertext(request.ciphertext)
+        return board.ciphertext(request.ciphertext, sender="operator")
 
 
 @dataclass

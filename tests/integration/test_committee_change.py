@@ -123,11 +123,11 @@ def test_pieces_of_two_epochs_do_not_open_a_sum() -> None:
     other = partial_decrypt(old_key, total, (1, 3), purpose=Purpose.UPDATE)
     mixed = partial_decrypt(new_keys[1], total, (1, 2), purpose=Purpose.UPDATE)
     for pooled in ((old, mixed), (other, mixed), (old, other), (old, other, mixed)):
-        answers = {str(i): answer.residues for i, answer in enumerate(pooled)}
+        answers = {str(i): answer for i, answer in enumerate(pooled)}
         with pytest.raises(BadShareError, match="does not open"):
             combine(total, answers, plan.noise_budget, plan.layout)
     right = [partial_decrypt(key, total, (1, 2), purpose=Purpose.UPDATE) for key in new_keys[:2]]
-    opened = combine(total, {str(i): a.residues for i, a in enumerate(right)}, plan.noise_budget, plan.layout)
+    opened = combine(total, {str(i): answer for i, answer in enumerate(right)}, plan.noise_budget, plan.layout)
     assert np.any(opened.digits)
 
 

@@ -183,12 +183,12 @@ def unchecked_model(federation: Federation) -> GlobalModel:
     board, plan = federation.board, federation.plan
     attempt = board.round(1).attempts[0]
     size = PartialDecryption.encoded_size(plan.suite, plan.blocks)
-    residues = {}
+    answers = {}
     for name in attempt.asked:
         data = board.blobs.get(attempt.answers[name].answer, size=size)
-        residues[name] = PartialDecryption.decode(data, board.joint_key, sender=name, blocks=plan.blocks).residues
-    total = board.ciphertext(attempt.request.ciphertext)
-    sums = unpack(combine(total, residues, plan.noise_budget, plan.layout), plan.parameters)
+        answers[name] = PartialDecryption.decode(data, board.joint_key, sender=name, blocks=plan.blocks)
+    total = board.ciphertext(attempt.request.ciphertext, sender="operator")
+    sums = unpack(combine(total, answers, plan.noise_budget, plan.layout), plan.parameters)
     return federation.zero.apply(sums, len(board.round(1).cohort), plan.grid)
 
 

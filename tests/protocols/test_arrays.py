@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from protocols.arrays import frozen
+from protocols.arrays import exceeds, frozen
 
 
 def test_a_frozen_array_is_a_read_only_copy() -> None:
@@ -39,3 +39,13 @@ def test_what_is_given_away_is_not_copied() -> None:
     assert frozen(view, np.int64, (6,)) is not view
     mine.setflags(write=False)
     assert frozen(mine, np.int64, (6,)) is mine
+
+
+@pytest.mark.parametrize("place", [0, 1 << 15, (1 << 15) + 4])
+@pytest.mark.parametrize("value", [8, -8, np.iinfo(np.int64).min])
+def test_one_value_out_of_range_is_found_wherever_it_stands(place: int, value: int) -> None:
+    array = np.resize(np.array([7, -7], dtype=np.int64), (5, ((1 << 15) + 5) // 5 + 1))
+    assert not exceeds(array, 7)
+    array.reshape(-1)[place] = value
+    assert exceeds(array, 7)
+    assert not exceeds(array[:0], 7)

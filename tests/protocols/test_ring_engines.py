@@ -217,6 +217,71 @@ def test_numpy_is_chosen_where_seal_differs_too(
     assert engine() == "numpy"
 
 
+def sealed() -> _seal.SealTransforms:
+    return Ring(SMALL, suite(8192).data_primes, compute="numpy")._sealed()
+
+
+def test_seal_transforms_in_place_what_it_transforms_through_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = Ring(SMALL, suite(8192).data_primes, compute="numpy")
+    x = np.stack([random_residues(seed, SMALL, reference.primes) for seed in range(3)])
+    x[1] = 0
+    near = sealed()
+    monkeypatch.setattr(_seal, "_words_of", lambda _: None)
+    far = sealed()
+    assert near.in_place
+    assert not far.in_place
+    for one in (near, far, near):
+        assert np.array_equal(one.ntt(x), reference.ntt(x))
+        assert np.array_equal(one.inverse_ntt(x), reference.inverse_ntt(x))
+    assert near._place is not None
+    assert not near._place.residues.any()
+
+
+def in_place() -> _seal._InPlace:
+    one = sealed()
+    return _seal._InPlace(one._context, one._level, one._shape)
+
+
+def test_an_object_whose_words_are_not_what_seal_says_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_seal, "_SIZES", slice(4, 7))
+    with pytest.raises(OSError, match="a ciphertext of this SEAL lies in memory in an unknown way"):
+        in_place()
+    assert not sealed().in_place
+
+
+def test_no_object_is_found_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_seal, "_SIMPLE_INSTANCE", 0)  # the count of references, which is no address
+    with pytest.raises(OSError, match="a ciphertext of this SEAL lies in memory in an unknown way"):
+        in_place()
+
+
+def test_residues_that_lie_elsewhere_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere, find = np.zeros(2 * 5 * SMALL, dtype=np.uint64), _seal._words_of
+
+    def moved(ciphertext: Any) -> Any:
+        words = find(ciphertext)
+        assert words is not None
+        copy = type(words)(*words)
+        copy[_seal._DATA] = elsewhere.ctypes.data
+        return copy
+
+    monkeypatch.setattr(_seal, "_words_of", moved)
+    with pytest.raises(OSError, match="the residues of this SEAL lie in memory in an unknown way"):
+        in_place()
+
+
+def test_a_form_that_lies_elsewhere_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_seal, "_NTT", 9)  # the correction factor, of no use here
+    with pytest.raises(OSError, match="the form of this SEAL's ciphertexts lies in memory in an unknown way"):
+        in_place()
+
+
+def test_residues_that_seal_does_not_take_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_seal, "residues_of", lambda _, shape: np.zeros(shape, dtype=np.uint64))
+    with pytest.raises(OSError, match="does not take residues that were written in place"):
+        in_place()
+
+
 def test_seal_is_chosen_without_numba(fresh_choice: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
     for name in [name for name in sys.modules if name.startswith("protocols._") and "numba" in name]:

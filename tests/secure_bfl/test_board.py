@@ -53,7 +53,8 @@ def test_the_sum_is_the_sum(voted: Federation) -> None:
     board = voted.board
     digests = board.round(1).ciphertexts()
     total = board.sum_of(digests)
-    assert commitment(total.encode()) == commitment(aggregate(map(board.ciphertext, reversed(digests))).encode())
+    again = [board.ciphertext(one, sender="client-1") for one in reversed(digests)]
+    assert commitment(total.encode()) == commitment(aggregate(again, most=len(digests)).encode())
     announced = board.round(1).aggregate
     assert announced is not None
     assert commitment(total.encode()) == announced.ciphertext
@@ -66,15 +67,16 @@ def test_ciphertexts_are_checked(voted: Federation) -> None:
     board = federation.board
     good = federation.blobs._blobs[board.round(1).ciphertexts()[0]]
     with pytest.raises(BlobError, match="missing"):
-        board.ciphertext(digest("nothing"))
+        board.ciphertext(digest("nothing"), sender="client-1")
     with pytest.raises(BlobError, match="corrupt"):
-        board.ciphertext(board.blobs.put(good + b"\x00"))
+        board.ciphertext(board.blobs.put(good + b"\x00"), sender="client-1")
     for wrong in (b"\x00" * len(good), good[:12] + bytes(32) + good[44:], good[:44] + b"\xff" * (len(good) - 44)):
-        with pytest.raises(DecodeError):
-            board.ciphertext(board.blobs.put(wrong))
+        with pytest.raises(DecodeError, match="client-1: CIPHERTEXT") as caught:
+            board.ciphertext(board.blobs.put(wrong), sender="client-1")
+        assert caught.value.culprits == ("client-1",)
     federation.blobs._blobs[digest("lie")] = good
     with pytest.raises(BlobError, match="not those the digest names"):
-        board.ciphertext(digest("lie"))
+        board.ciphertext(digest("lie"), sender="client-1")
 
 
 def test_public_parts_are_those_committed(keyed: Federation) -> None:

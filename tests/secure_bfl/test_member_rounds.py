@@ -336,7 +336,7 @@ def test_a_check_is_refused_where_an_answer_is(requested: Federation, monkeypatc
     journal.claim(f"ciphertext/{board.joint_key.digest.hex()}/{board.round(1).ciphertexts()[0].hex()}", b"another sum")
     with pytest.raises(StateError, match="was claimed before with another value"):
         federation.members[2].check_pieces(board, 1)
-    other = board.ciphertext(board.round(1).ciphertexts()[0])
+    other = board.ciphertext(board.round(1).ciphertexts()[0], sender="client-1")
     monkeypatch.setattr(board, "sum_of", lambda digests: other)
     with pytest.raises(RefusedError, match="the requested aggregate is not the sum of the cohort"):
         federation.members[3].check_pieces(board, 1)

@@ -164,9 +164,9 @@ def test_a_sum_that_does_not_open_blames_no_member(requested: Federation, monkey
     board = federation.board
     answer_and_check(federation)
     state = board.round(1)
-    other = board.ciphertext(state.ciphertexts()[0])
+    other = board.ciphertext(state.ciphertexts()[0], sender="client-1")
     with monkeypatch.context() as patch:
-        patch.setattr(board, "ciphertext", lambda digest: other)
+        patch.setattr(board, "ciphertext", lambda digest, *, sender: other)
         with pytest.raises(UnopenableError, match="no member is to blame") as caught:
             next_model(board, 1, federation.zero)
     assert caught.value.culprits == state.cohort

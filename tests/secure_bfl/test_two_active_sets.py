@@ -21,7 +21,7 @@ from protocols.tckks import (
     piece_answer,
     trials,
 )
-from protocols.tckks.dryrun import test_ciphertext as dry_run_ciphertext
+from protocols.tckks.dryrun import trial_ciphertext as dry_run_ciphertext
 from protocols.tckks.shamir import lagrange
 from secure_bfl.board import Board
 from secure_bfl.datasets import load

@@ -131,7 +131,7 @@ class Ceremony:
 
     def __init__(self, suite: Suite, sharing: Sharing, position: bytes, rands: dict[int, bytes]) -> None:
         self.suite, self.sharing, self.position, self.rands = suite, sharing, position, rands
-        label = f"secure-bfl/ceremony/v1/{suite.name}/{sharing.members}/{sharing.threshold}/".encode()
+        label = f"secure-bfl/ceremony/v1/{suite.name}/{sharing.tag}/{sharing.members}/{sharing.threshold}/".encode()
         self.identity = sha(label + position)
         self.a = uniform(b"secure-bfl/common-polynomial/v1" + self.identity, suite.n, suite.keys)
         self.seeds: dict[int, bytes] = {}
@@ -174,5 +174,5 @@ class Ceremony:
     @cached_property
     def digest(self) -> bytes:
         """The digest of the joint key."""
-        where = f"{self.suite.name}/{self.sharing.members}/{self.sharing.threshold}/"
+        where = f"{self.suite.name}/{self.sharing.tag}/{self.sharing.members}/{self.sharing.threshold}/"
         return sha(f"secure-bfl/joint-key/v1/{where}".encode() + pack_words([self.b, self.a]))

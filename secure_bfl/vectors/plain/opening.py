@@ -34,8 +34,8 @@ __all__ = [
     "lagrange",
     "open_sum",
     "payload",
-    "test_ciphertext",
-    "test_digits",
+    "trial_ciphertext",
+    "trial_digits",
     "trial_stream",
 ]
 
@@ -118,7 +118,7 @@ def trial_stream(part: bytes, key: Ceremony, epoch: int, trial: int, size: int) 
     return shake(labelled(b"secure-bfl/dry-run/v1/" + part + key.digest, (epoch, 4), (trial, 1)), size)
 
 
-def test_digits(key: Ceremony, digits: Digits, epoch: int, trial: int) -> Planes:
+def trial_digits(key: Ceremony, digits: Digits, epoch: int, trial: int) -> Planes:
     """The message of a test."""
     n, count = key.suite.n, digits.count
     drawn = words(trial_stream(b"message", key, epoch, trial, 8 * n * count))
@@ -126,12 +126,12 @@ def test_digits(key: Ceremony, digits: Digits, epoch: int, trial: int) -> Planes
     return [line[d * n : (d + 1) * n] for d in range(count)]
 
 
-def test_ciphertext(key: Ceremony, digits: Digits, epoch: int, trial: int) -> list[Rows]:
+def trial_ciphertext(key: Ceremony, digits: Digits, epoch: int, trial: int) -> list[Rows]:
     """(b u + e0 + Delta m, a u + e1) over the data primes."""
     n, data = key.suite.n, key.suite.data
     masks = transform(trits(trial_stream(b"u", key, epoch, trial, n + n // 8 + 256), n), data)
     e0, e1 = (coins(trial_stream(part, key, epoch, trial, 8 * n)) for part in (b"e0", b"e1"))
-    payload = [m + e for m, e in zip(digits.message(test_digits(key, digits, epoch, trial)), e0, strict=True)]
+    payload = [m + e for m, e in zip(digits.message(trial_digits(key, digits, epoch, trial)), e0, strict=True)]
     return [
         plus(times(key.b, masks, data), transform(payload, data), primes=data),
         plus(times(key.a, masks, data), transform(e1, data), primes=data),

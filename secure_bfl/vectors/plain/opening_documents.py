@@ -31,7 +31,7 @@ from .dealing import Piece
 from .key import Budget, Ceremony
 from .key_documents import founded, joined
 from .keystream import keystream, words
-from .opening import TEST, Answer, Digits, lagrange, open_sum, payload, test_ciphertext, test_digits
+from .opening import TEST, Answer, Digits, lagrange, open_sum, payload, trial_ciphertext, trial_digits
 from .wire import header, message, read
 
 __all__ = ["decryption", "dry_run", "fingerprints", "shamir_decryption"]
@@ -206,13 +206,13 @@ def shamir_decryption() -> Json:
     """One ciphertext, answered in an active set of 3 of 5."""
     made, _ = founded()
     digits = Digits(Budget(made.suite, 3, 3, CLIENTS), WIDTH)
-    c0, c1 = test_ciphertext(made, digits, 0, 0)
+    c0, c1 = trial_ciphertext(made, digits, 0, 0)
     cases, sent, known = [], {}, payload(made.suite, c0)
     for active in ((1, 2, 4), (1, 2, 5), (3, 4, 5)):
         answers = {m: _shamir_answer(m, active, c1, 1) for m in active}
         sent[active] = {f"member-{m}": answer.residues for m, answer in answers.items()}
         opened = open_sum(made.suite, digits, known, sent[active])
-        if opened["digits"] != test_digits(made, digits, 0, 0):
+        if opened["digits"] != trial_digits(made, digits, 0, 0):
             raise MismatchError("an active set does not open the message")
         cases.append(
             {
@@ -265,12 +265,12 @@ def _trial_json(
     opened = open_sum(
         key.suite, digits, payload(key.suite, polynomials[0]), {f"piece-{p}": a.residues for p, a in answers.items()}
     )
-    if opened["digits"] != test_digits(key, digits, 0, number):
+    if opened["digits"] != trial_digits(key, digits, 0, number):
         raise MismatchError("a test does not open to its message")
     return {
         "trial": number,
         "active": active,
-        "digits": summary([test_digits(key, digits, 0, number)], signed=True),
+        "digits": summary([trial_digits(key, digits, 0, number)], signed=True),
         "ciphertext": summary([polynomials]),
         "ciphertext_sha256": sha(message(2, polynomials, key.suite.data, key.digest)).hex(),
         "answers": [
@@ -283,7 +283,7 @@ def _trial_json(
 def dry_run() -> Json:
     """The tests of a replicated committee and of one by Shamir."""
     key, digits = example_key(), example_digits()
-    test = test_ciphertext(key, digits, 0, 0)
+    test = trial_ciphertext(key, digits, 0, 0)
     answers = {
         p: Answer(SUITE, key.digest, made["secret"], made["noise_key"], test[1], 0, TEST)
         for p, made in enumerate(key.addends)
@@ -292,7 +292,7 @@ def dry_run() -> Json:
     small = Digits(Budget(made.suite, 3, 3, CLIENTS), WIDTH)
     trials, tests = [], []
     for number, active in enumerate(made.sharing.trial_sets if isinstance(made.sharing, Shamir) else []):
-        tests.append(test_ciphertext(made, small, 0, number))
+        tests.append(trial_ciphertext(made, small, 0, number))
         given = {m - 1: _shamir_answer(m, tuple(active), tests[-1][1], TEST) for m in active}
         trials.append(_trial_json(made, small, number, active, given, tests[-1]))
     sent = {f"piece-{p}": answer.residues for p, answer in answers.items()}

@@ -20,11 +20,13 @@ from protocols.tckks import (
     NoiseBudget,
     Opening,
     OpeningProfile,
+    PartialDecryption,
     PieceKey,
     PieceSeed,
     Purpose,
     ReplicatedSharing,
     check_piece,
+    combine,
     deal,
     derive_piece,
     join,
@@ -91,6 +93,14 @@ class Committee:
 
     def answers(self, total: EncryptedVector, active: tuple[int, ...]) -> dict[str, UInt64Array]:
         return {f"member-{m}": partial_decrypt(self.keys[m], total, active).residues for m in active}
+
+
+def combined(
+    total: EncryptedVector, residues: Mapping[str, UInt64Array], budget: NoiseBudget, layout: DigitLayout
+) -> DigitBlocks:
+    """`combine`, of residues that a test may have changed."""
+    answers = {name: PartialDecryption(total.suite, total.key_digest, one) for name, one in residues.items()}
+    return combine(total, answers, budget, layout)
 
 
 @cache

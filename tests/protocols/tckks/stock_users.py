@@ -104,7 +104,7 @@ def total(scale_bits: int = SCALE_BITS) -> EncryptedVector:
 
 @cache
 def summed(scale_bits: int) -> EncryptedVector:
-    return aggregate(read(sent(user, scale_bits), scale_bits=scale_bits) for user in range(USERS))
+    return aggregate((read(sent(user, scale_bits), scale_bits=scale_bits) for user in range(USERS)), most=USERS)
 
 
 def expected() -> Float64Array:

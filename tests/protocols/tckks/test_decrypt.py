@@ -14,24 +14,23 @@ from protocols.tckks import (
     Encryptor,
     PartialDecryption,
     aggregate,
-    combine,
     partial_decrypt,
     piece_answer,
 )
-from tests.protocols.tckks.committee import SUITE, Committee, committee, rand
+from tests.protocols.tckks.committee import CLIENTS, SUITE, Committee, combined, committee, rand
 
 Answers = dict[str, UInt64Array]
 ACTIVE = (1, 3, 5)
 
 
 def opened(team: Committee, total: EncryptedVector, answers: Answers) -> DigitBlocks:
-    return combine(total, answers, team.budget, team.layout)
+    return combined(total, answers, team.budget, team.layout)
 
 
 @pytest.fixture(scope="module")
 def total() -> EncryptedVector:
     team = committee()
-    return aggregate([team.encrypt(team.digits(i, blocks=2), "sum", i) for i in range(3)])
+    return aggregate([team.encrypt(team.digits(i, blocks=2), "sum", i) for i in range(3)], most=CLIENTS)
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +197,7 @@ def test_one_changed_residue_is_seen_unless_the_layout_leaves_no_slack() -> None
             changed = answers["member-3"].copy()
             changed[0, 1, coefficient] = (int(changed[0, 1, coefficient]) + 1 + coefficient) % SUITE.data_primes[1]
             try:
-                combine(vector, {**answers, "member-3": changed}, team.budget, layout)
+                combined(vector, {**answers, "member-3": changed}, team.budget, layout)
             except BadShareError:
                 rejected += 1
         seen[layout.per_coefficient] = rejected
@@ -222,14 +221,16 @@ def at(team: Committee, plane: int, value: int) -> DigitBlocks:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_clients_that_overflow_the_top_digit_are_seen(sign: int) -> None:
     team = committee()
-    total = aggregate(team.encrypt(at(team, 4, sign * team.layout.largest), sign, i) for i in range(2))
+    total = aggregate([team.encrypt(at(team, 4, sign * team.layout.largest), sign, i) for i in range(2)], most=CLIENTS)
     with pytest.raises(BadShareError, match="its noise or message is out of bounds"):
         opened(team, total, team.answers(total, ACTIVE))
 
 
 def test_a_digit_just_below_its_range_is_a_bad_share_not_a_programming_error() -> None:
     team = committee()
-    total = aggregate([team.encrypt(at(team, 2, -team.layout.largest), 1), team.encrypt(at(team, 2, -1), 2)])
+    total = aggregate(
+        [team.encrypt(at(team, 2, -team.layout.largest), 1), team.encrypt(at(team, 2, -1), 2)], most=CLIENTS
+    )
     with pytest.raises(BadShareError, match="block 0 does not open"):
         opened(team, total, team.answers(total, ACTIVE))
 
@@ -237,7 +238,7 @@ def test_a_digit_just_below_its_range_is_a_bad_share_not_a_programming_error() -
 def test_an_overflow_of_a_lower_digit_carries_and_is_not_seen() -> None:
     """The limit: clients that exceed their range together change a neighbouring sum by one."""
     team = committee()
-    total = aggregate(team.encrypt(at(team, 1, team.layout.largest), i) for i in range(2))
+    total = aggregate([team.encrypt(at(team, 1, team.layout.largest), i) for i in range(2)], most=CLIENTS)
     digits = opened(team, total, team.answers(total, ACTIVE)).digits[0, :, 77]
     assert digits.tolist() == [0, -2, 1, 0, 0]
 

@@ -14,7 +14,7 @@ from protocols.ring import Engine, Ring, ring
 from protocols.sampling import Keystream
 from protocols.suites import suite
 from protocols.tckks import EncryptedVector, Encryptor, NoiseBudget, PieceSeed, deal, derive_piece, join, wire
-from protocols.tckks.encrypt import message_residues, stream_bytes
+from protocols.tckks.encrypt import _BlockPlan, message_residues, stream_bytes
 from tests.protocols.seal import SealRing
 from tests.protocols.tckks.committee import SUITE, committee, rand
 
@@ -169,11 +169,11 @@ def test_scratch_memory_of_encryption_is_overwritten() -> None:
 
 
 def test_a_stream_with_too_few_ternary_bytes_is_refused() -> None:
-    team, made = committee(), encryptor("numba")
-    assert made._fused is not None
+    team, fused = committee(), encryptor("numba")._engine
+    assert not isinstance(fused, _BlockPlan)
     octets = np.zeros(2 * 8192 * sum(SUITE.residue_bytes), dtype=np.uint8)
-    with made._fused.scratch() as scratch, pytest.raises(StateError, match="the encryption's stream ran out"):
-        made._fused.write(team.digits(1).digits[0], b"\xff" * stream_bytes(8192), octets, 0, scratch)
+    with fused.scratch() as scratch, pytest.raises(StateError, match="the encryption's stream ran out"):
+        fused.write(team.digits(1).digits[0], b"\xff" * stream_bytes(8192), octets, 0, scratch)
 
 
 def test_seals_decryptor_opens_our_ciphertext() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from protocols.errors import BadShareError, KeyGenerationError, QuorumError
-from protocols.tckks import MemberKey, combine, partial_decrypt
+from protocols.tckks import MemberKey, partial_decrypt
 from protocols.tckks.dealing import join_piece
 from protocols.tckks.degree import (
     DegreeProof,
@@ -21,7 +21,7 @@ from protocols.tckks.handover import Handover, agree, subdeal
 from protocols.tckks.keys import PieceKey
 from protocols.tckks.sharing import ShamirSharing, Sharing
 from protocols.tckks.subshare import SubShare
-from tests.protocols.tckks.committee import SUITE, Committee, committee
+from tests.protocols.tckks.committee import SUITE, Committee, combined, committee
 from tests.protocols.tckks.dealt import POSITION, PRIMES, SMALL, data_ring, seed
 from tests.protocols.tckks.handed_over import (
     KINDS,
@@ -263,7 +263,7 @@ def test_the_public_key_and_its_ciphertexts_outlive_the_committee(name: str, pat
         keys = _keys(epoch, sharing, world, pieces)
         quorum = tuple(range(sharing.members - sharing.threshold + 1, sharing.members + 1))
         answers = {f"member-{m}": partial_decrypt(keys[m], sealed, quorum).residues for m in quorum}
-        assert np.array_equal(combine(sealed, answers, world.budget, world.layout).digits, digits.digits)
+        assert np.array_equal(combined(sealed, answers, world.budget, world.layout).digits, digits.digits)
         mixed = {**answers, f"member-{quorum[0]}": partial_decrypt(world.keys[1], sealed, (1, 2, 3)).residues}
         with pytest.raises(BadShareError, match="does not open"):
-            combine(sealed, mixed, world.budget, world.layout)
+            combined(sealed, mixed, world.budget, world.layout)

@@ -107,7 +107,7 @@ def test_the_joint_key_is_the_sum_and_every_holder_derives_the_same() -> None:
 
 def test_the_digest_covers_suite_sharing_and_every_residue() -> None:
     joint = committee().joint
-    hashed = hashlib.sha256(b"secure-bfl/joint-key/v1/tckks-8192-v1/5/3/")
+    hashed = hashlib.sha256(b"secure-bfl/joint-key/v1/tckks-8192-v1/replicated/5/3/")
     hashed.update(b"".join(int(v).to_bytes(8, "little") for v in joint.b.reshape(-1)))
     hashed.update(b"".join(int(v).to_bytes(8, "little") for v in joint.a.reshape(-1)))
     assert joint.digest == hashed.digest()

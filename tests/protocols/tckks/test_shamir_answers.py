@@ -33,7 +33,6 @@ from protocols.tckks import (
     Purpose,
     ShamirSharing,
     aggregate,
-    combine,
     deal,
     derive_piece,
     founding_dealing,
@@ -44,6 +43,7 @@ from protocols.tckks import (
     partial_decrypt,
     piece_answer,
 )
+from tests.protocols.tckks.committee import combined
 
 SUITE: Suite = suite(8192)
 SHARING = ShamirSharing(9, 5)
@@ -93,7 +93,9 @@ def opened_round() -> tuple[EncryptedVector, DigitBlocks]:
     encryptor = Encryptor(team.joint, team.budget, team.layout)
     shape = (1, team.layout.per_coefficient, SUITE.ring_degree)
     digits = [np.random.default_rng(i).integers(-1000, 1001, shape) for i in range(CLIENTS)]
-    total = aggregate(encryptor.encrypt(DigitBlocks(team.layout, d), rand=rand(i)) for i, d in enumerate(digits))
+    total = aggregate(
+        (encryptor.encrypt(DigitBlocks(team.layout, d), rand=rand(i)) for i, d in enumerate(digits)), most=CLIENTS
+    )
     return total, DigitBlocks(team.layout, np.sum(digits, axis=0))
 
 
@@ -120,7 +122,7 @@ def without_shares_of_zero(active: tuple[int, ...]) -> Answers:
 @pytest.mark.parametrize("active", [ACTIVE, (1, 2, 3, 4, 5), (5, 6, 7, 8, 9)])
 def test_every_quorum_opens_the_exact_sums(active: tuple[int, ...]) -> None:
     total, expected = opened_round()
-    opened = combine(total, honest(active), committee().budget, committee().layout)
+    opened = combined(total, honest(active), committee().budget, committee().layout)
     assert np.array_equal(opened.digits, expected.digits)
 
 
@@ -128,7 +130,7 @@ def test_answers_of_two_active_sets_do_not_open_together() -> None:
     total, _ = opened_round()
     mixed = {**honest(ACTIVE), "member-9": honest((1, 2, 3, 4, 9))["member-9"]}
     with pytest.raises(BadShareError, match="block 0 does not open"):
-        combine(total, mixed, committee().budget, committee().layout)
+        combined(total, mixed, committee().budget, committee().layout)
 
 
 def test_an_answer_needs_the_keys_of_its_pairs() -> None:
@@ -207,7 +209,7 @@ def error_from_fractions(answers: Answers) -> NDArray[np.object_] | None:
 def test_without_shares_of_zero_one_opened_sum_gives_an_inactive_coalition_the_whole_key() -> None:
     total, opened = opened_round()
     team, answers = committee(), without_shares_of_zero(ACTIVE)
-    assert np.array_equal(combine(total, answers, team.budget, team.layout).digits, opened.digits)  # it looks right
+    assert np.array_equal(combined(total, answers, team.budget, team.layout).digits, opened.digits)  # it looks right
     error = error_from_fractions(answers)
     assert error is not None
     layout = team.layout

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from protocols.digits import DigitBlocks
-from protocols.errors import BadShareError, DecodeError
-from protocols.tckks import EncryptedVector, aggregate, combine, partial_decrypt
+from protocols.errors import BadShareError, CapacityError, DecodeError
+from protocols.tckks import EncryptedVector, aggregate, partial_decrypt
 from protocols.tckks.stream import add_streams, answer_stream, check_stream, encrypt_stream, open_streams
 from protocols.tckks.wire import HEADER_BYTES
-from tests.protocols.tckks.committee import committee, rand
+from tests.protocols.tckks.committee import combined, committee, rand
 
 BLOCKS = 3
 ACTIVE = (1, 3, 5)
@@ -47,7 +47,7 @@ def test_an_encrypted_stream_is_the_message() -> None:
     team = committee()
     for i, vector in enumerate(vectors()):
         made = encrypt_stream(
-            team.encryptor, team.joint, parts(team.digits(i, blocks=BLOCKS)), blocks=BLOCKS, rand=rand("stream", i)
+            team.encryptor, parts(team.digits(i, blocks=BLOCKS)), blocks=BLOCKS, rand=rand("stream", i)
         )
         assert b"".join(made) == vector.encode()
 
@@ -57,18 +57,18 @@ def test_another_number_of_blocks_is_a_mistake(blocks: int) -> None:
     team = committee()
     packed = parts(team.digits(0, blocks=BLOCKS))
     with pytest.raises(ValueError, match=r"more than 2 blocks|are 3 blocks, not 4"):
-        list(encrypt_stream(team.encryptor, team.joint, packed, blocks=blocks, rand=rand("stream", 0)))
-    total = add_streams(sources(), team.joint, blocks=BLOCKS)
+        list(encrypt_stream(team.encryptor, packed, blocks=blocks, rand=rand("stream", 0)))
+    total = add_streams(sources(), team.joint, blocks=BLOCKS, most=3)
     with pytest.raises(ValueError, match="there are 3 blocks, not"):
         list(answer_stream(team.keys[1], total, ACTIVE, blocks=blocks))
 
 
 def test_sum_answers_and_opening_are_those_of_the_whole_message() -> None:
-    team, whole = committee(), aggregate(vectors())
+    team, whole = committee(), aggregate(vectors(), most=3)
     for name, source in sources().items():
         digest = check_stream(source, team.joint, blocks=BLOCKS, sender=name)
         assert digest == hashlib.sha256(source.getvalue()).digest()
-    sums = list(add_streams(sources(), team.joint, blocks=BLOCKS))
+    sums = list(add_streams(sources(), team.joint, blocks=BLOCKS, most=3))
     assert b"".join(part.encode()[HEADER_BYTES:] for part in sums) == whole.encode()[HEADER_BYTES:]
     answers = {}
     for member in ACTIVE:
@@ -76,7 +76,7 @@ def test_sum_answers_and_opening_are_those_of_the_whole_message() -> None:
         assert data == partial_decrypt(team.keys[member], whole, ACTIVE).encode()
         answers[f"member-{member}"] = Dribble(data)
     opened = np.concatenate(list(open_streams(sums, answers, team.joint, team.budget, team.layout, blocks=BLOCKS)))
-    assert np.array_equal(opened, combine(whole, team.answers(whole, ACTIVE), team.budget, team.layout).digits)
+    assert np.array_equal(opened, combined(whole, team.answers(whole, ACTIVE), team.budget, team.layout).digits)
     assert np.array_equal(opened, sum(team.digits(i, blocks=BLOCKS).digits for i in range(3)))
 
 
@@ -103,18 +103,24 @@ def test_a_malformed_message_is_refused_before_anything_is_added(name: str) -> N
         check_stream(Dribble(data), team.joint, blocks=BLOCKS, sender="client_1")
     assert caught.value.culprits == ("client_1",)
     with pytest.raises(DecodeError, match="client_1: ") as caught:
-        list(add_streams(sources(client_1=data), team.joint, blocks=BLOCKS))
+        list(add_streams(sources(client_1=data), team.joint, blocks=BLOCKS, most=3))
     assert caught.value.culprits == ("client_1",)
 
 
 def test_nobody_s_messages_have_no_sum() -> None:
     with pytest.raises(ValueError, match="nothing to add"):
-        list(add_streams({}, committee().joint, blocks=1))
+        list(add_streams({}, committee().joint, blocks=1, most=3))
+
+
+def test_more_messages_than_the_noise_budget_has_room_for_have_no_sum() -> None:
+    made = add_streams(sources(), committee().joint, blocks=BLOCKS, most=2)
+    with pytest.raises(CapacityError, match="room for 2 summed ciphertexts"):
+        next(made)
 
 
 @pytest.mark.parametrize("change", ["cut", "longer", "header", "residue", "wrong"])
 def test_a_bad_answer_is_refused_and_its_sender_named(change: str) -> None:
-    team, sums = committee(), list(add_streams(sources(), committee().joint, blocks=BLOCKS))
+    team, sums = committee(), list(add_streams(sources(), committee().joint, blocks=BLOCKS, most=3))
     answers = {f"member-{m}": b"".join(answer_stream(team.keys[m], sums, ACTIVE, blocks=BLOCKS)) for m in ACTIVE}
     data = answers["member-3"]
     answers["member-3"] = {
@@ -165,14 +171,14 @@ class Pipe(io.RawIOBase):
 
 def upload(client):
     packed = (pack(GridVector(grid, chunk(client, b)), layout, clients=CLIENTS) for b in range(blocks))
-    return Pipe(encrypt_stream(encryptor, key, packed, blocks=blocks, rand=bytes([client]) * 32))
+    return Pipe(encrypt_stream(encryptor, packed, blocks=blocks, rand=bytes([client]) * 32))
 
 def total():
-    return add_streams({f"client-{c}": upload(c) for c in range(CLIENTS)}, key, blocks=blocks)
+    return add_streams({f"client-{c}": upload(c) for c in range(CLIENTS)}, key, blocks=blocks, most=CLIENTS)
 
 done = 0
 for block, part in enumerate(total()):  # the members' answers of a block are made as it passes by
-    answers = {f"member-{m}": partial_decrypt(keys[m], part, (1, 2)).residues for m in (1, 2)}
+    answers = {f"member-{m}": partial_decrypt(keys[m], part, (1, 2)) for m in (1, 2)}
     opened = combine(part, answers, budget, layout)
     values = unpack(opened, min(each, VALUES - block * each))
     if not np.array_equal(values, chunk(0, block) + chunk(1, block)):

@@ -148,7 +148,7 @@ def ciphertext() -> bytes:
 
 def test_a_vector_round_trips_at_its_exact_size(ciphertext: bytes) -> None:
     assert len(ciphertext) == EncryptedVector.encoded_size(SUITE, 2) == 44 + 2 * 2 * 8192 * 25
-    vector = EncryptedVector.decode(ciphertext, committee().joint, blocks=2)
+    vector = EncryptedVector.decode(ciphertext, committee().joint, blocks=2, sender="client")
     assert vector.encode() == ciphertext
     assert vector.key_digest == committee().joint.digest
 
@@ -163,20 +163,22 @@ def test_a_vector_of_another_length_or_key_is_refused(ciphertext: bytes) -> None
         (b"\x0a\x0f" + bytes(15), team.joint, 2),
     ):
         with pytest.raises(DecodeError):
-            EncryptedVector.decode(data, key, blocks=blocks)
+            EncryptedVector.decode(data, key, blocks=blocks, sender="client")
 
 
 @pytest.mark.parametrize("block", [0, 1])
 @pytest.mark.parametrize("row", [0, 3, 4])
 def test_a_transparent_ciphertext_is_refused(block: int, row: int, ciphertext: bytes) -> None:
     team = committee()
-    residues = EncryptedVector.decode(ciphertext, team.joint, blocks=2).residues.copy()
+    residues = EncryptedVector.decode(ciphertext, team.joint, blocks=2, sender="client").residues.copy()
     residues[block, 1, row] = 0
     data = EncryptedVector(SUITE, team.joint.digest, residues).encode()
     with pytest.raises(DecodeError, match="transparent: its second polynomial is zero modulo a prime"):
-        EncryptedVector.decode(data, team.joint, blocks=2)
+        EncryptedVector.decode(data, team.joint, blocks=2, sender="client")
     residues[block, 1, row, 8191] = 1
-    EncryptedVector.decode(EncryptedVector(SUITE, team.joint.digest, residues).encode(), team.joint, blocks=2)
+    EncryptedVector.decode(
+        EncryptedVector(SUITE, team.joint.digest, residues).encode(), team.joint, blocks=2, sender="client"
+    )
 
 
 # Uniform polynomials from a string.

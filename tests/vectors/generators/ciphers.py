@@ -143,7 +143,10 @@ def encryption_json() -> Json:
             | failure(lambda: encryptor.encrypt(client(1), rand=short), "not 32 bytes"),
             *(
                 {"operation": "decode", "change": name}
-                | failure(lambda data=data: EncryptedVector.decode(data, made.joint, blocks=1).residues, why)  # type: ignore[misc]
+                | failure(
+                    lambda data=data: EncryptedVector.decode(data, made.joint, blocks=1, sender="client-1").residues,
+                    why,
+                )  # type: ignore[misc]
                 for name, (data, why) in changed_messages(encrypted(1).encode()).items()
             ),
         ],
@@ -153,12 +156,12 @@ def encryption_json() -> Json:
 @cache
 def total() -> EncryptedVector:
     """The sum of both clients' ciphertexts."""
-    return aggregate(encrypted(number) for number in (1, 2))
+    return aggregate((encrypted(number) for number in (1, 2)), most=CLIENTS)
 
 
 def aggregation_json() -> Json:
     made, data = replicated(), [encrypted(number).encode() for number in (1, 2)]
-    adder = Adder(made.joint, 1)
+    adder = Adder(made.joint, 1, most=CLIENTS)
     for number in (2, 1):
         adder.add(data[number - 1], sender=f"client-{number}")
 
@@ -181,8 +184,9 @@ def aggregation_json() -> Json:
         "sha256": sha(adder.total().encode()),
         "failures": [
             *failures,
-            {"operation": "total", "added": 0} | failure(Adder(made.joint, 1).total, "there is nothing to add"),
+            {"operation": "total", "added": 0}
+            | failure(Adder(made.joint, 1, most=CLIENTS).total, "there is nothing to add"),
             {"operation": "aggregate", "change": "another_key"}
-            | failure(lambda: aggregate([encrypted(1), other]), "vectors under two keys"),
+            | failure(lambda: aggregate([encrypted(1), other], most=CLIENTS), "vectors under two keys"),
         ],
     }

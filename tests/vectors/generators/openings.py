@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from protocols.arrays import UInt64Array
-from protocols.digits import DigitBlocks
+from protocols.digits import DigitBlocks, DigitLayout
 from protocols.errors import BadShareError
 from protocols.ring import ring
 from protocols.sampling import Keystream
@@ -26,11 +26,11 @@ from protocols.tckks import (
     fingerprint,
     partial_decrypt,
     piece_answer,
-    test_ciphertext,
+    trial_ciphertext,
     trials,
 )
 from protocols.tckks.decrypt import _OPENING, _zero_share
-from protocols.tckks.dryrun import test_digits
+from protocols.tckks.dryrun import trial_digits
 from protocols.tckks.noise import NoiseBudget
 from protocols.tckks.shamir import lagrange
 from tests.vectors.generators.ciphers import client, encrypted, total
@@ -113,6 +113,14 @@ def answers_of(active: tuple[int, ...], vector: EncryptedVector) -> dict[str, UI
     return {f"member-{m}": partial_decrypt(replicated().member(m), vector, active).residues for m in active}
 
 
+def open_digits(
+    vector: EncryptedVector, answers: Mapping[str, UInt64Array], budget: NoiseBudget, layout: DigitLayout
+) -> DigitBlocks:
+    """What the answers open, as digits; they may have been changed."""
+    given = {name: PartialDecryption(vector.suite, vector.key_digest, one) for name, one in answers.items()}
+    return combine(vector, given, budget, layout)
+
+
 def decryption_json() -> Json:
     made, vector = replicated(), total()
     budget, layout, sharing = made.budget, made.layout, made.ceremony.sharing
@@ -120,7 +128,7 @@ def decryption_json() -> Json:
     quorums = []
     for active in ((1, 2), (1, 3), (2, 3)):
         answers = answers_of(active, vector)
-        opened = combine(vector, answers, budget, layout)
+        opened = open_digits(vector, answers, budget, layout)
         assert np.array_equal(opened.digits, client(1).digits + client(2).digits)
         quorums.append(
             {
@@ -143,7 +151,7 @@ def decryption_json() -> Json:
     good = answers_of((1, 2), vector)
 
     def combined(answers: dict[str, UInt64Array], of: EncryptedVector = vector) -> DigitBlocks:
-        return combine(of, answers, budget, layout)
+        return open_digits(of, answers, budget, layout)
 
     def flip(add: int) -> dict[str, UInt64Array]:
         return {**good, "member-1": flipped(good["member-1"], (0, 1, 0), SUITE.data_primes[1], add)}
@@ -257,7 +265,7 @@ def shamir_decryption_json() -> Json:
     made, dealings = founded()
     pieces, budget = joined(dealings), made.budget
     layout = budget.layout(WIDTH)
-    vector = test_ciphertext(made.joint, budget, layout, epoch=0, trial=0)
+    vector = trial_ciphertext(made.joint, budget, layout, epoch=0, trial=0)
     exact, digest = OpeningProfile.exact(EXAMPLE), made.joint.digest
     cases, sent = [], {}
     for active in ((1, 2, 4), (1, 2, 5), (3, 4, 5)):
@@ -267,8 +275,8 @@ def shamir_decryption_json() -> Json:
             f"member-{m}": partial_decrypt(shamir_member(made, pieces, m), vector, active).residues for m in active
         }
         sent[active] = answers
-        opened = combine(vector, answers, budget, layout)
-        assert np.array_equal(opened.digits, test_digits(made.joint, layout, epoch=0, trial=0).digits)
+        opened = open_digits(vector, answers, budget, layout)
+        assert np.array_equal(opened.digits, trial_digits(made.joint, layout, epoch=0, trial=0).digits)
         cases.append(
             {
                 "active": list(active),
@@ -300,10 +308,10 @@ def shamir_decryption_json() -> Json:
         "failures": [
             combining
             | {"change": "answer_of_a_second_active_set", "member": "member-5"}
-            | failure(lambda: combine(vector, mixed, budget, layout), "the factors are those of two active sets"),
+            | failure(lambda: open_digits(vector, mixed, budget, layout), "the factors are those of two active sets"),
             combining
             | {"change": "answer_missing", "member": "member-4"}
-            | failure(lambda: combine(vector, two, budget, layout), "fewer than t answers"),
+            | failure(lambda: open_digits(vector, two, budget, layout), "fewer than t answers"),
             {"operation": "partial_decrypt", "member": 1, "active": [1, 2]}
             | failure(lambda: partial_decrypt(one, vector, (1, 2)), "too few members"),
             {"operation": "partial_decrypt", "member": 1, "active": [1, 2, 3, 4]}
@@ -318,7 +326,7 @@ def _trials_json(
     layout, sharing = budget.layout(WIDTH), made.ceremony.sharing
     rows, answers = [], {}
     for trial in trials(sharing):
-        test = test_ciphertext(made.joint, budget, layout, epoch=0, trial=trial.number)
+        test = trial_ciphertext(made.joint, budget, layout, epoch=0, trial=trial.number)
         for piece in [m - 1 for m in trial.active] or range(sharing.pieces):
             given = {answer_test(keys[m], piece, trial, test) for m in sharing.holders(piece)}
             assert len(given) == 1
@@ -327,7 +335,7 @@ def _trials_json(
             {
                 "trial": trial.number,
                 "active": list(trial.active),
-                "digits": summary(test_digits(made.joint, layout, epoch=0, trial=trial.number).digits),
+                "digits": summary(trial_digits(made.joint, layout, epoch=0, trial=trial.number).digits),
                 "ciphertext": summary(test.residues),
                 "ciphertext_sha256": sha(test.encode()),
                 "answers": [
