@@ -1,8 +1,9 @@
 """The mathematics: deterministic functions from bytes and arrays to bytes and arrays.
 
-Nothing here reads a clock or asks the operating system for randomness, and no key goes through a file: SEAL (`_seal`) is
-asked about parameters, and where numba is missing it transforms residues. The parts: `grid`, `digits` and `packing` (reals to integers to digits),
-`suites` and `ring` (parameters and arithmetic), `tckks` (threshold encryption), `dp` (differential privacy).
+Nothing here reads a clock or asks the operating system for randomness, and no key goes through a file. SEAL (`_seal`)
+judges parameters and, where numba is missing, transforms residues. The parts: `grid`, `digits` and `packing` (reals to
+integers to digits), `suites` and `ring` (parameters and arithmetic), `tckks` (threshold encryption), `dp` (differential
+privacy).
 """
 
 from .digits import DigitBlocks, DigitLayout

@@ -53,7 +53,7 @@ def are_well_formed(check: PieceCheck, suite: Suite, held: int) -> bool:
 
 
 def challenge(context: bytes, number: int, attempt: Attempt) -> bytes:
-    """The challenge of an attempt's fingerprints, 32 bytes, fixed by the last answer.
+    """The challenge of an attempt's fingerprints, 32 bytes, fixed by the request and the last answer.
 
     Raises:
         ValueError: not every asked member has answered.
@@ -62,6 +62,7 @@ def challenge(context: bytes, number: int, attempt: Attempt) -> bytes:
         raise ValueError(f"there is no challenge before {', '.join(attempt.unanswered)} answered")
     hashed = hashlib.sha256(b"secure-bfl/fingerprint/v1" + context)
     hashed.update(number.to_bytes(4, "big") + attempt.request.attempt.to_bytes(1, "big"))
+    hashed.update(attempt.entry)
     for name in attempt.asked:
         hashed.update(attempt.answers[name].answer)
     return hashed.digest()

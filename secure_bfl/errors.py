@@ -38,9 +38,9 @@ class StateError(EdgeError):
 
 
 class UnopenableError(EdgeError):
-    """A sum does not open although every answer is confirmed: a ciphertext in it was not honestly made.
+    """A sum does not open although every answer is confirmed, or opens to what no honest updates add up to.
 
-    `culprits` are the clients among whom it is; no member is to blame.
+    `culprits` are the clients among whom the fault is, and where nobody checks answers also the members that answered.
     """
 
 

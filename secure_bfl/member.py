@@ -99,7 +99,7 @@ class Member:
         if state.aggregate is None or state.attempt is not None or self.name in state.votes:
             return
         digest = blob_digest(self._sum(board, number).encode())
-        board.append(AggregateVote(number, digest), self.name, self.identity.signing)
+        board.append(AggregateVote(number, state.closing, digest), self.name, self.identity.signing)
 
     def answer(self, board: Board, number: int) -> None:
         """Answer the round's decryption request, once, after checking everything it rests on.
@@ -119,7 +119,7 @@ class Member:
         self._claim(board, number, total)
         share = partial_decrypt(self._holder.member_key(board), total, request.active, purpose=Purpose(request.purpose))
         digest = board.blobs.put(share.encode())
-        board.append(PartialAnswer(number, request.attempt, digest), self.name, self.identity.signing)
+        board.append(PartialAnswer(number, request.attempt, attempt.entry, digest), self.name, self.identity.signing)
 
     def check_pieces(self, board: Board, number: int) -> None:
         """Publish fingerprints of the answer of every piece held, once all that were asked have answered.
@@ -143,13 +143,13 @@ class Member:
         total = self._recomputed(board, number)
         self._claim(board, number, total)
         opening = Opening.of(key, Purpose.UPDATE, attempt.request.active, OpeningProfile.exact(plan.suite))
-        context = board.replay.context
-        weights = challenge_weights(challenge(context, number, attempt), plan.blocks, plan.suite.ring_degree)
+        random = challenge(board.replay.context, number, attempt)
+        weights = challenge_weights(random, plan.blocks, plan.suite.ring_degree)
         prints = tuple(
             fingerprint(plan.suite, piece_answer(key.piece(piece), total, opening), weights)
             for piece in committee.sharing.held_by(self.number)
         )
-        body = PieceCheck(number, attempt.request.attempt, prints)
+        body = PieceCheck(number, attempt.request.attempt, random, prints)
         board.append(body, self.name, self.identity.signing)
 
     def _sum(self, board: Board, number: int) -> EncryptedVector:

@@ -373,10 +373,11 @@ class Aggregate(Body):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AggregateVote(Body):
-    """The sum this member computed itself. By a member."""
+    """The sum this member computed itself, of the ciphertexts that `closed` names (`cohort_digest`). By a member."""
 
     kind: ClassVar[Kind] = Kind.AGGREGATE_VOTE
     round: int
+    closed: Digest
     ciphertext: Digest
 
 
@@ -398,11 +399,15 @@ class DecryptionRequest(Body):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PartialAnswer(Body):
-    """A member's partial decryption lies in the blob store under this digest. By a member."""
+    """A member's partial decryption lies in the blob store under this digest. By a member.
+
+    `request` is the SHA-256 of the entry that it answers, so nobody can put it under another one.
+    """
 
     kind: ClassVar[Kind] = Kind.PARTIAL_DECRYPTION
     round: int
     attempt: int
+    request: Digest
     answer: Digest
 
 
@@ -418,11 +423,15 @@ class Model(Body):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PieceCheck(Body):
-    """Fingerprints of the right answer of every piece this member holds, in the order of the pieces. By a member."""
+    """Fingerprints of the right answer of every piece this member holds, in the order of the pieces. By a member.
+
+    `challenge` is the one that they were computed for.
+    """
 
     kind: ClassVar[Kind] = Kind.PIECE_CHECK
     round: int
     attempt: int
+    challenge: Digest
     fingerprints: tuple[bytes, ...]
 
 

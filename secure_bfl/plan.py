@@ -17,7 +17,7 @@ from protocols.errors import CapacityError
 from protocols.grid import Grid
 from protocols.packing import checksum_modulus, digit_width
 from protocols.suites import Suite, for_model, suite
-from protocols.tckks import NoiseBudget, Sharing, check_suite, share_among, trials
+from protocols.tckks import NoiseBudget, ShamirSharing, Sharing, check_suite, share_among, trials
 
 from .messages import Body
 from .training import TRAINING, Training
@@ -294,8 +294,13 @@ class FederationPlan(Body):
 
     @property
     def coefficients_opened(self) -> int:
-        """Coefficients ever opened under the key: every round, and one block for each dry run."""
-        return self.ring_degree * (self.rounds * self.blocks + self.dry_runs)
+        """Coefficients ever opened under the key: every round, and one block for each dry run.
+
+        In Shamir's sharing a round counts once for each honest member there can be: t-1 others and a forked log could
+        have each of them answer in an active set of its own.
+        """
+        honest = self.members - self.threshold + 1 if isinstance(self.sharing, ShamirSharing) else 1
+        return self.ring_degree * (self.rounds * self.blocks * honest + self.dry_runs)
 
     @property
     def dry_runs(self) -> int:

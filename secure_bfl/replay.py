@@ -57,6 +57,7 @@ class Replay:
         self.rounds: list[RoundState] = []
         self.ignored: list[Ignored] = []
         self._tree = Tree()
+        self.newest = b""  # SHA-256 of the entry that was applied last; an effect finds its own entry's here
         self.seen: set[bytes] = set()  # every digest that can no longer be committed as an update
 
     @property
@@ -153,6 +154,7 @@ class Replay:
         """Take the next entry. Never raises on hostile bytes."""
         index = self.size
         self._tree.append(leaf_hash(data))
+        self.newest = hashlib.sha256(data).digest()
         try:
             self._judge(index, data)()
         except RuleError as exc:

@@ -4,7 +4,7 @@ Spec: round §5 (v1).
 """
 
 from ledger import Certificate
-from protocols.errors import BadShareError
+from protocols.errors import BadShareError, DecodeError
 from protocols.packing import unpack
 from protocols.tckks import combine
 
@@ -26,7 +26,8 @@ def next_model(transcript: Transcript, number: int, model: GlobalModel) -> Globa
     Raises:
         QuorumError: an answer or a check is missing.
         BlobError, BadShareError, DecodeError: an answer or ciphertext is not what it should be.
-        UnopenableError: the answers are right and the sum does not open.
+        UnopenableError: the answers are right and the sum does not open; or it opens to what no honest updates add up
+            to, such as padding that is filled or a checksum digit that does not fit.
     """
     answers = check_answers(transcript, number)
     state, plan = transcript.round(number), transcript.roster.plan
@@ -41,7 +42,16 @@ def next_model(transcript: Transcript, number: int, model: GlobalModel) -> Globa
             f"{', '.join(state.cohort)} was not honestly made; no member is to blame",
             culprits=state.cohort,
         ) from exc
-    return model.apply(unpack(digits, plan.parameters), len(state.cohort), plan.grid)
+    try:
+        sums = unpack(digits, plan.parameters)
+    except DecodeError as exc:
+        among = state.cohort if has_checks(transcript.committee_of(number).sharing) else (*state.cohort, *answers)
+        raise UnopenableError(
+            f"the sum of round {number} opens to what no honest updates give: {exc}; the fault is among "
+            f"{', '.join(among)}",
+            culprits=among,
+        ) from exc
+    return model.apply(sums, len(state.cohort), plan.grid)
 
 
 def final_model(transcript: Transcript, last: GlobalModel) -> GlobalModel:

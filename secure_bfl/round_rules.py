@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ledger import LedgerError
 from protocols.tckks import Purpose, ReplicatedSharing
 
-from .disputes import are_well_formed, convicted, disputes, has_checks
+from .disputes import are_well_formed, challenge, convicted, disputes, has_checks
 from .messages import (
     DENSE,
     Aggregate,
@@ -25,7 +25,7 @@ from .messages import (
 )
 from .roster import Committee, member_number
 from .rules import Effect, RuleError, require, rule
-from .state import Attempt, RoundState
+from .state import Attempt, RoundState, cohort_digest
 
 if TYPE_CHECKING:
     from .replay import Replay
@@ -119,6 +119,7 @@ def _(body: RoundClose, replay: "Replay", sender: str, index: int) -> Effect:
     def effect() -> None:
         current.closed = index
         current.cohort = tuple(by_index[at] for at in body.cohort)
+        current.closing = cohort_digest(replay.newest, current.ciphertexts())
 
     return effect
 
@@ -141,6 +142,7 @@ def _(body: AggregateVote, replay: "Replay", sender: str, index: int) -> Effect:
     current = _current(replay, body.round)
     _committee(replay, current, sender)
     require(current.aggregate is not None, f"round {body.round} has no aggregate yet")
+    require(body.closed == current.closing, f"the vote is about other updates than round {body.round}'s", hostile=True)
     require(current.attempt is None, f"the vote of round {body.round} is over")
     require(sender not in current.votes, f"{sender} voted already", hostile=True)
     return lambda: current.votes.update({sender: body})
@@ -171,7 +173,7 @@ def _(body: DecryptionRequest, replay: "Replay", sender: str, index: int) -> Eff
         raise RuleError(f"the request's certificate does not verify: {exc}", hostile=True) from exc
     require(current.aggregated < checkpoint.size <= index, "the certificate does not cover the aggregate", hostile=True)
     require(checkpoint.root == replay.root(checkpoint.size), "the certificate is of another log", hostile=True)
-    return lambda: current.attempts.append(Attempt(body, asked))
+    return lambda: current.attempts.append(Attempt(body, asked, replay.newest))
 
 
 def _check_attempt(body: DecryptionRequest, current: RoundState, committee: Committee) -> None:
@@ -189,6 +191,7 @@ def _check_attempt(body: DecryptionRequest, current: RoundState, committee: Comm
 @rule.register(PartialAnswer)
 def _(body: PartialAnswer, replay: "Replay", sender: str, index: int) -> Effect:
     attempt = _attempt(_current(replay, body.round), body.attempt)
+    require(body.request == attempt.entry, "the answer is to another request", hostile=True)
     require(sender in attempt.asked, f"{sender} was not asked", hostile=True)
     require(sender not in attempt.answers, f"{sender} answered this aggregate twice", hostile=True)
     return lambda: attempt.answers.update({sender: body})
@@ -201,6 +204,8 @@ def _(body: PieceCheck, replay: "Replay", sender: str, index: int) -> Effect:
     require(has_checks(committee.sharing), "answers of this committee are not cross-checked", hostile=True)
     attempt = _attempt(current, body.attempt)
     require(not attempt.unanswered, "a check before every asked member answered", hostile=True)
+    ours = challenge(replay.context, body.round, attempt)
+    require(body.challenge == ours, "the check is of another request, or of other answers", hostile=True)
     done = sender in attempt.checks or sender in attempt.late
     require(not done, f"{sender} checked this attempt already", hostile=True)
     held = len(committee.sharing.held_by(member_number(sender)))

@@ -3,6 +3,7 @@
 Spec: round §3 (v1).
 """
 
+import hashlib
 from dataclasses import dataclass, field
 
 from .messages import (
@@ -17,7 +18,15 @@ from .messages import (
     UpdateCommit,
 )
 
-__all__ = ["Attempt", "Ignored", "RoundState"]
+__all__ = ["Attempt", "Ignored", "RoundState", "cohort_digest"]
+
+
+def cohort_digest(closing: bytes, ciphertexts: tuple[bytes, ...]) -> bytes:
+    """What a vote is about, 32 bytes: the `ROUND_CLOSE` entry of this SHA-256, and the ciphertexts that it counts.
+
+    The entry alone would not do: it names positions, and two histories can have different updates there.
+    """
+    return hashlib.sha256(b"secure-bfl/cohort/v1" + closing + b"".join(ciphertexts)).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +44,13 @@ class Ignored:
 class Attempt:
     """One request to open a round's sum, and what came back. Keys are member names; `asked` are the active ones.
 
+    `entry` is the SHA-256 of the request's entry: answers name it, and the challenge of the checks covers it.
     `late` are checks that came after the round's model: they change nothing, and show what was done without them.
     """
 
     request: DecryptionRequest
     asked: tuple[str, ...]
+    entry: bytes
     answers: dict[str, PartialAnswer] = field(default_factory=dict)
     checks: dict[str, PieceCheck] = field(default_factory=dict)
     late: dict[str, PieceCheck] = field(default_factory=dict)
@@ -54,7 +65,8 @@ class Attempt:
 class RoundState:
     """One round so far. Keys are party names; `commits` keeps the entry's index beside it.
 
-    `epoch` is that of the committee in office when the round was opened, which serves it to its end.
+    `epoch` is that of the committee in office when the round was opened, which serves it to its end. `closing` is what
+    the votes are about (`cohort_digest`), empty while the round is open.
     """
 
     number: int
@@ -65,6 +77,7 @@ class RoundState:
     commits: dict[str, tuple[int, UpdateCommit]] = field(default_factory=dict)
     closed: int | None = None
     cohort: tuple[str, ...] = ()
+    closing: bytes = b""
     aggregate: Aggregate | None = None
     aggregated: int = -1
     votes: dict[str, AggregateVote] = field(default_factory=dict)

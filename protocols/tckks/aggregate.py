@@ -64,8 +64,8 @@ class Adder:
     A message is checked in full before any of it is added, so a bad one changes nothing. Memory does not grow with the
     number of messages. The result does not depend on the order, bit for bit.
 
-    `most` is how many ciphertexts may be summed, `NoiseBudget.clients`: more of them can leave the bounds within which a
-    sum opens exactly, and lower the smudging that the plan promised.
+    `most` is how many ciphertexts may be summed, `NoiseBudget.clients`: more can leave the bounds within which a sum
+    opens exactly, and leave less smudging than the plan promised.
 
     For messages too long for memory, one `Adder` of `blocks` = 1 serves for each block: every part of a message is then
     given as a message of one block, its header in front, and the parts of all blocks are to be checked before the first

@@ -3,8 +3,9 @@
 Spec: tckks §5 (v1). The answer of a piece is c1 times the piece, plus smudging noise, divided by the dropped primes,
 which hold nothing but noise. The noise is PRF(piece's noise key, key, epoch, purpose, profile, active set, c1), where
 the active set is empty in a replicated sharing: every holder of a piece draws the same, so an answer is idempotent, and
-who is active only decides who sends what. A member's answer is the sum over its pieces. In Shamir's sharing a member's share is multiplied by its Lagrange factor
-first, and a share of zero is added that hides everything about the answers but their sum.
+who is active only decides who sends what. A member's answer is the sum over its pieces. In Shamir's sharing a member's
+share is multiplied by its Lagrange factor first, and a share of zero is added that hides everything about the answers
+but their sum.
 
 These functions compute; they do not decide. Whether a ciphertext may be answered at all (once, bound to a certified
 request, recomputed, in one active set) is the member's rule and stands in `secure_bfl.member`.
@@ -243,8 +244,8 @@ def _check_combinable(
             )
         if answer.residues.shape[:2] != (total.blocks, len(suite.answer_primes)):
             raise ValueError(
-                f"the answer of {sender} has {answer.residues.shape[0]} blocks of {answer.residues.shape[1]} rows, an "
-                f"opening into integers of this vector takes {total.blocks} of {len(suite.answer_primes)}; decode it with "
+                f"the answer of {sender} has {answer.residues.shape[0]} blocks of {answer.residues.shape[1]} rows, and "
+                f"opening this vector into integers takes {total.blocks} of {len(suite.answer_primes)}; decode it with "
                 "the vector's number of blocks and no other profile"
             )
 
@@ -265,8 +266,8 @@ def combine(
 
     Raises:
         ValueError: there is no answer; or an answer, the budget or the layout does not belong to this vector.
-        BadShareError: some coefficient's noise or message exceeds its bound, so at least one answer is wrong or missing, or a
-            ciphertext is wrong; `culprits` lists the senders among whom it is.
+        BadShareError: some coefficient's noise or message exceeds its bound, so at least one answer is wrong or
+            missing, or a ciphertext is wrong; `culprits` lists the senders of answers.
     """
     _check_combinable(total, answers, budget, layout)
     suite = total.suite

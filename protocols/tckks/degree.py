@@ -5,7 +5,8 @@ polynomials g of the same degree t-1, and opens h = g + sum of y * f for weights
 j compares g(j) + sum of y * f(j) with h(j). If the values of the honest members lie on no polynomial of degree t-1
 modulo a prime q, a repetition misses it with probability 1/q + 2^-39 at most; there are four, so 2^-95 for the shortest
 prime of the suites. Whose digests enter the challenge can draw that lot again with other digests, before it commits to
-them: 2^40 attempts still leave 2^-55. h tells nothing about f, as g is uniform and used once, which is why a dealing answers one challenge.
+them: 2^40 attempts still leave 2^-55. h tells nothing about f, as g is uniform and used once, which is why a dealing
+answers one challenge.
 
 Source: the fold with a masking polynomial is the batched degree test of Bellare, Garay and Rabin, PODC 1996.
 """

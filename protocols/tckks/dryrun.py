@@ -1,7 +1,8 @@
-"""The dry run of a committee: test ciphertexts that the joint key alone determines.
+"""The dry run of a committee: test ciphertexts that nobody can choose, or know before everything was dealt.
 
-Spec: tckks §3.4 (v1). Message and randomness are derived from the key's digest, the epoch and the trial's number, so a
-test hides nothing, anybody can make it again bit for bit, and no member can be tricked into answering another one.
+Spec: tckks §3.4 (v1). Message and randomness are derived from the key's digest, the epoch, the trial's number and a
+binding: 32 bytes that all commitments of the ceremony determine. So a test hides nothing, anybody can make it again bit
+for bit, no member can be tricked into answering another one, and no dealer can fit a wrong piece to it.
 
 In a replicated sharing there is one trial: every holder of a piece answers for that piece; holders must agree byte for
 byte, and all pieces together must open the test. Since an answer does not depend on who else is active, this proves
@@ -51,29 +52,35 @@ def trials(sharing: Sharing) -> tuple[Trial, ...]:
     return (Trial(0, ()),)
 
 
-def _stream(part: bytes, key: JointKey, epoch: int, trial: int, size: int) -> bytes:
+def _stream(part: bytes, key: JointKey, epoch: int, trial: int, binding: bytes, size: int) -> bytes:
+    if len(binding) != 32:
+        raise ValueError("the binding of a dry run is 32 bytes")
     which = epoch.to_bytes(4, "little") + trial.to_bytes(1, "little")
-    return hashlib.shake_256(_LABEL + part + key.digest + which).digest(size)
+    return hashlib.shake_256(_LABEL + part + key.digest + binding + which).digest(size)
 
 
-def trial_digits(key: JointKey, layout: DigitLayout, *, epoch: int, trial: int) -> DigitBlocks:
+def trial_digits(
+    key: JointKey, layout: DigitLayout, *, epoch: int, trial: int, binding: bytes = bytes(32)
+) -> DigitBlocks:
     """The test message: one block of digits over the whole range."""
-    stream = _stream(b"message", key, epoch, trial, 8 * layout.per_coefficient * layout.coefficients)
+    stream = _stream(b"message", key, epoch, trial, binding, 8 * layout.per_coefficient * layout.coefficients)
     span = np.uint64(2 * layout.largest + 1)
     values = (np.frombuffer(stream, dtype="<u8") % span).astype(np.int64) - layout.largest
     return DigitBlocks(layout, values.reshape(1, layout.per_coefficient, layout.coefficients))
 
 
 def trial_ciphertext(
-    key: JointKey, budget: NoiseBudget, layout: DigitLayout, *, epoch: int, trial: int
+    key: JointKey, budget: NoiseBudget, layout: DigitLayout, *, epoch: int, trial: int, binding: bytes = bytes(32)
 ) -> EncryptedVector:
     """(b*u + e0 + Delta*m, a*u + e1) over the data primes, with u, e0, e1 derived as the message is."""
     suite, degree = key.suite, key.suite.ring_degree
     data, rows = ring(degree, suite.data_primes), len(suite.data_primes)
-    u = ternary(_stream(b"u", key, epoch, trial, degree + degree // 8 + 256), degree)
-    e0, e1 = (centred_binomial(_stream(part, key, epoch, trial, 8 * degree)) for part in (b"e0", b"e1"))
+    u = ternary(_stream(b"u", key, epoch, trial, binding, degree + degree // 8 + 256), degree)
+    errors = (_stream(part, key, epoch, trial, binding, 8 * degree) for part in (b"e0", b"e1"))
+    e0, e1 = (centred_binomial(stream) for stream in errors)
     u_ntt = data.ntt(data.reduce(u))
-    message = message_residues(data, trial_digits(key, layout, epoch=epoch, trial=trial), budget.scale, 0)
+    digits = trial_digits(key, layout, epoch=epoch, trial=trial, binding=binding)
+    message = message_residues(data, digits, budget.scale, 0)
     payload = data.ntt(data.add(message, data.reduce(e0)))
     c0 = data.add(data.multiply(key.b[:rows], u_ntt), payload)
     c1 = data.add(data.multiply(key.a[:rows], u_ntt), data.ntt(data.reduce(e1)))
@@ -99,6 +106,7 @@ def check_test(
     answers: Mapping[tuple[int, int], bytes],
     *,
     epoch: int = 0,
+    binding: bytes = bytes(32),
 ) -> None:
     """Open every test with one answer for every (trial, piece) that it needs. Run by: anyone.
 
@@ -114,8 +122,8 @@ def check_test(
                 raise BadShareError(f"no answer for piece {piece} in trial {trial.number}")
             data = answers[trial.number, piece]
             given[sender] = PartialDecryption.decode(data, key, sender=sender, blocks=1)
-        test = trial_ciphertext(key, budget, layout, epoch=epoch, trial=trial.number)
+        test = trial_ciphertext(key, budget, layout, epoch=epoch, trial=trial.number, binding=binding)
         opened = combine(test, given, budget, layout)
-        expected = trial_digits(key, layout, epoch=epoch, trial=trial.number)
+        expected = trial_digits(key, layout, epoch=epoch, trial=trial.number, binding=binding)
         if not np.array_equal(opened.digits, expected.digits):
             raise BadShareError(f"trial {trial.number} of the dry run opens to another message than the test's")

@@ -172,8 +172,8 @@ def check_piece(ceremony: Ceremony, seed: PieceSeed, public_part: bytes) -> Piec
     """
     if isinstance(ceremony.sharing, ShamirSharing):
         raise ValueError(
-            "in Shamir's sharing holders get sub-shares and no seeds: a dealer makes them with founding_dealing, a holder "
-            "checks them with check_subshare and joins them with join_piece"
+            "in Shamir's sharing holders get sub-shares and no seeds: a dealer makes them with founding_dealing, a "
+            "holder checks them with check_subshare and joins them with join_piece"
         )
     piece, derived = derive_piece(ceremony, seed)
     if derived != public_part:

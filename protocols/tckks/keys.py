@@ -106,8 +106,8 @@ class MemberKey:
     """All the pieces one member holds in one epoch of the key. Epoch 0 is the founding committee's.
 
     Raises:
-        ValueError: other pieces than the member's; a piece without the keys of pairs that Shamir's sharing calls for, or
-            with such keys in a replicated one; or the epoch is no 32-bit number.
+        ValueError: other pieces than the member's; a piece without the keys of pairs that Shamir's sharing calls for,
+            or with such keys in a replicated one; or the epoch is no 32-bit number.
     """
 
     __slots__ = ("_pieces", "epoch", "joint", "member", "sharing")
@@ -122,8 +122,8 @@ class MemberKey:
             others = tuple(other for other in range(sharing.pieces) if other != number) if shamir else ()
             if held.piece != number or held.paired != others:
                 raise ValueError(
-                    f"piece {number} of {sharing.tag} must be that piece, with keys in common with the pieces {others}: "
-                    "take it from " + ("join_piece" if shamir else "check_piece, or from join_piece after a handover")
+                    f"piece {number} of {sharing.tag} must be that piece, with keys in common with pieces {others}: take "
+                    "it from " + ("join_piece" if shamir else "check_piece, or from join_piece after a handover")
                 )
         if not 0 <= epoch < 1 << 32:
             raise ValueError(f"an epoch is a 32-bit number, not {epoch}")

@@ -78,8 +78,8 @@ class NoiseBudget:
         return cls(suite, sharing.addends, sharing.answers, clients)
 
     def admits(self, sharing: Sharing) -> bool:
-        """Whether a committee with this sharing can open what was encrypted under this budget's scale."""
-        return self._noise_bound(sharing.answers) < 1 << (self.scale_shift - 1)
+        """Whether every honest opening of a committee with this sharing stays within `noise_bound`."""
+        return sharing.answers <= self.answers
 
     @property
     def error_std(self) -> float:
@@ -104,15 +104,12 @@ class NoiseBudget:
         """The largest error the test ciphertext can have, per coefficient."""
         return ERROR_BOUND * (2 * self.suite.ring_degree * self.addends + 1)
 
-    def _noise_bound(self, answers: int) -> int:
-        errors = max(self.clients * self.error_bound, self.test_error_bound)
-        undivided = (answers << self.suite.smudging_bits) + errors
-        return -(-undivided // self.suite.dropped_modulus) + (answers + 1) // 2 + 1
-
     @property
     def noise_bound(self) -> int:
         """The largest noise in an honest opening, after the division by P: smudging, errors and rounding."""
-        return self._noise_bound(self.answers)
+        errors = max(self.clients * self.error_bound, self.test_error_bound)
+        undivided = (self.answers << self.suite.smudging_bits) + errors
+        return -(-undivided // self.suite.dropped_modulus) + (self.answers + 1) // 2 + 1
 
     @property
     def scale_shift(self) -> int:
@@ -159,8 +156,8 @@ class NoiseBudget:
         bits = self.smudging_lambda(coefficients, tests=tests)
         if bits < MINIMUM_LAMBDA:
             raise CapacityError(
-                f"opening {coefficients} coefficients for {self.clients} clients on {self.suite.name}: smudging leaves a "
-                f"statistical distance of at most 2^{-bits}, where at most 2^-{MINIMUM_LAMBDA} is demanded: "
+                f"opening {coefficients} coefficients for {self.clients} clients on {self.suite.name}: "
+                f"statistical distance at most 2^{-bits}, where at most 2^-{MINIMUM_LAMBDA} is demanded: "
                 "fewer rounds or fewer clients"
             )
         return bits

@@ -166,14 +166,14 @@ class Script:
         self._add(Aggregate(number, digest("sum", number)), OPERATOR)
         self._phase = opened + 6
         for name in self.members:
-            self._add(AggregateVote(number, digest("sum", number)), name)
+            self._add(self.vote(number, digest("sum", number)), name)
         self._phase = opened + 7
         certificate = self._board.certify(self.witnesses, now=NOW).note
         active = tuple(range(1, plan.threshold + 1))
         self._add(DecryptionRequest(number, 0, Purpose.UPDATE, digest("sum", number), active, certificate), OPERATOR)
         self._phase = opened + 8
         for member in active:
-            self._add(PartialAnswer(number, 0, digest("share", number, member)), member_name(member))
+            self._add(PartialAnswer(number, 0, self.entry_digest(), digest("share", number, member)), member_name(member))
         self._phase = opened + 9
         for name in self.members:
             self._add(self.check(number, name), name)

@@ -81,6 +81,14 @@ def decoded(data: bytes, key: Ceremony) -> list[Rows]:
     return polynomials
 
 
+def received(data: bytes, key: Ceremony, sender: str) -> list[Rows]:
+    """The same from a sender, which is named if they are wrong."""
+    try:
+        return decoded(data, key)
+    except ExpectedFailure as failure:
+        raise ExpectedFailure(failure.name, sender) from failure
+
+
 def _stream_json(made: Encryption, block: int) -> Json:
     if (set(made.u), max(map(abs, (*made.e0, *made.e1))) <= 21) != ({-1, 0, 1}, True):
         raise MismatchError("u is not ternary, or an error is out of bounds")
@@ -138,7 +146,8 @@ def encryption() -> Json:
         "failures": [
             {"operation": "encrypt", "rand": bytes_of("short", 31).hex()} | caught(lambda: encrypt(bytes(31))),
             *(
-                {"operation": "decode", "change": name} | caught(lambda data=data: decoded(data, key))
+                {"operation": "decode", "sender": "client-1", "change": name}
+                | caught(lambda data=data: received(data, key, "client-1"))
                 for name, data in changed_messages(good).items()
             ),
         ],
@@ -167,18 +176,17 @@ def changed_messages(data: bytes) -> dict[str, bytes]:
 
 def aggregation() -> Json:
     """The sum of two ciphertexts, and what is not added."""
-    key = example_key()
+    key, digits = example_key(), example_digits()
     messages = [message(2, client_ciphertext(client), SUITE.data, key.digest) for client in (1, 2)]
     parts = [decoded(data, key) for data in messages]
     total = [plus(*(part[i] for part in reversed(parts)), primes=SUITE.data) for i in (0, 1)]
     if total != client_sum():
         raise MismatchError("the sum depends on the order")
 
-    def add(data: bytes) -> None:
-        try:
-            decoded(data, key)
-        except ExpectedFailure as failure:
-            raise ExpectedFailure(failure.name, "client-7") from failure
+    def add(data: bytes, added: int) -> None:
+        if added == digits.budget.clients:
+            raise ExpectedFailure("CapacityError")
+        received(data, key, "client-7")
 
     def add_vectors(digests: Sequence[bytes]) -> None:
         if len(set(digests)) != 1:
@@ -194,9 +202,11 @@ def aggregation() -> Json:
         "sha256": sha(message(2, total, SUITE.data, key.digest)).hex(),
         "failures": [
             *(
-                {"operation": "add", "sender": "client-7", "change": name} | caught(lambda data=data: add(data))
+                {"operation": "add", "sender": "client-7", "change": name} | caught(lambda data=data: add(data, 1))
                 for name, data in changed_messages(messages[0]).items()
             ),
+            {"operation": "add", "sender": "client-7", "added": CLIENTS}
+            | caught(lambda: add(messages[0], len(messages))),
             {"operation": "total", "added": 0} | caught(lambda: add_vectors([])),
             {"operation": "aggregate", "change": "another_key"} | caught(lambda: add_vectors([key.digest, bytes(32)])),
         ],

@@ -126,6 +126,10 @@ def encryption_json() -> Json:
                 "sha256": sha(ciphertext.encode()),
             }
         )
+
+    def decode(bad: bytes) -> EncryptedVector:
+        return EncryptedVector.decode(bad, made.joint, blocks=1, sender="client-1")
+
     encryptor, short = Encryptor(made.joint, made.budget, made.layout), bytes_of("short", 31)
     return {
         "suite": SUITE.name,
@@ -142,11 +146,8 @@ def encryption_json() -> Json:
             {"operation": "encrypt", "rand": short.hex()}
             | failure(lambda: encryptor.encrypt(client(1), rand=short), "not 32 bytes"),
             *(
-                {"operation": "decode", "change": name}
-                | failure(
-                    lambda data=data: EncryptedVector.decode(data, made.joint, blocks=1, sender="client-1").residues,
-                    why,
-                )  # type: ignore[misc]
+                {"operation": "decode", "sender": "client-1", "change": name}
+                | failure(lambda data=data: decode(data), why)  # type: ignore[misc]
                 for name, (data, why) in changed_messages(encrypted(1).encode()).items()
             ),
         ],
@@ -166,7 +167,9 @@ def aggregation_json() -> Json:
         adder.add(data[number - 1], sender=f"client-{number}")
 
     def add(bad: bytes) -> None:
-        adder.add(bad, sender="client-7")
+        other = Adder(made.joint, 1, most=CLIENTS)
+        other.add(data[0], sender="client-1")
+        other.add(bad, sender="client-7")
 
     failures = [
         {"operation": "add", "sender": "client-7", "change": name} | failure(lambda bad=bad: add(bad), why)  # type: ignore[misc]
@@ -184,6 +187,10 @@ def aggregation_json() -> Json:
         "sha256": sha(adder.total().encode()),
         "failures": [
             *failures,
+            {"operation": "add", "sender": "client-7", "added": CLIENTS}
+            | failure(
+                lambda: adder.add(data[0], sender="client-7"), "one ciphertext more than the budget has room for"
+            ),
             {"operation": "total", "added": 0}
             | failure(Adder(made.joint, 1, most=CLIENTS).total, "there is nothing to add"),
             {"operation": "aggregate", "change": "another_key"}

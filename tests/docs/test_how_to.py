@@ -1,0 +1,41 @@
+"""The Python of the how-to pages runs as it stands, block after block. (That of the TenSEAL page is run with its users.)"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "how-to"
+
+
+def code_of(page: str) -> str:
+    """All Python blocks of a page, in order."""
+    blocks = re.findall(
+        r"^```python\n(.*?)^```$", (FOLDER / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert blocks, page
+    return "\n".join(blocks)
+
+
+def run(page: str) -> dict[str, object]:
+    """Run a page in a namespace of its own, which is the result."""
+    names: dict[str, object] = {}
+    exec(compile(code_of(page), page, "exec"), names)  # noqa: S102
+    return names
+
+
+def test_threshold_ckks(capsys: pytest.CaptureFixture[str]) -> None:
+    names = run("threshold-ckks.md")
+    assert repr(names["sharing"]) == "ShamirSharing(members=16, threshold=10)"
+    assert capsys.readouterr().out == ""
+
+
+def test_change_the_committee(capsys: pytest.CaptureFixture[str]) -> None:
+    run("change-the-committee.md")
+    assert capsys.readouterr().out.startswith("member-1@1 ")
+
+
+def test_every_page_with_code_is_run() -> None:
+    """A new page gets a test here, or is run where its parties are."""
+    with_code = {page.name for page in FOLDER.glob("*.md") if "```python" in page.read_text(encoding="utf-8")}
+    assert with_code == {"threshold-ckks.md", "change-the-committee.md", "tenseal-clients.md"}
