@@ -2,8 +2,8 @@
 
 No key is ever loaded into SEAL, public or secret, and no peer's bytes as they came: the ciphertext objects that it
 transforms are assembled here from residues that were made here or checked before, at a level of a context without any
-key. They pass through anonymous memory files, so they touch no disk; or, sooner, through the memory of one object, where
-a trial shows that it lies as expected. One constant goes through a temporary file, to read SEAL's version off it.
+key. They pass through anonymous memory files, so they touch no disk; or, sooner, through the memory of one object,
+where a trial shows that it lies as expected. One constant goes through a temporary file, to read SEAL's version off it.
 
 Object layout: SEAL 4.1-4.3 `serialization.h`, `ciphertext.cpp` (uncompressed mode); in memory `ciphertext.h` and
 `dynarray.h`.

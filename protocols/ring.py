@@ -139,7 +139,7 @@ class Ring:
         return self._sealed() if self.degree in _SEAL_DEGREES and self._engine == "seal" else None
 
     def _compiled(self) -> "Kernels":
-        from ._ring_numba import Kernels  # numba takes half a second to load, and its first compilation some seconds
+        from ._ring_numba import Kernels  # loads in half a second; compiles once, for a quarter of a minute or more
 
         for module in ("_fused_numba", "_wire_numba"):  # all kernels compile now, not one by one when somebody waits
             import_module(f"protocols.{module}")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .auditor import Auditor, Finding, Verdict
     from .board import Board, Transcript
     from .client import Client
-    from .committee_change import announce_change, change_committee
+    from .committee_change import announce_change, certify_change, change_committee
     from .identity import Identity
     from .layout import PublicFolder
     from .local_training import Records
@@ -44,6 +44,7 @@ __all__ = [
     "Transcript",
     "Verdict",
     "announce_change",
+    "certify_change",
     "change_committee",
     "publish_run",
     "run_round",
@@ -54,7 +55,7 @@ _HOMES: Final = {
     "auditor": ("Auditor", "Finding", "Verdict"),
     "board": ("Board", "Transcript"),
     "client": ("Client",),
-    "committee_change": ("announce_change", "change_committee"),
+    "committee_change": ("announce_change", "certify_change", "change_committee"),
     "identity": ("Identity",),
     "layout": ("PublicFolder",),
     "local_training": ("Records",),

@@ -199,7 +199,7 @@ class Auditor:
         founding, *changes = transcript.replay.ceremonies
         if len({check.joint_key for check in founding.checks.values()}) > 1:
             self._error("key", "the members pinned different joint keys")
-        if not (founding.ready or founding.disputed or founding.complaints or founding.opens):
+        if not (founding.ready or founding.disputed or founding.unequal or founding.complaints or founding.opens):
             late = withheld_by(transcript)
             self._error("key", f"key generation is not complete{_owed(late)}")
             return
@@ -219,6 +219,9 @@ class Auditor:
         for addend, refused in sorted(state.refused.items()):
             for dealer, name in refused.items():
                 self._note(where, f"{name} refused what {dealer} delivered for addend {addend}: one of them is wrong")
+        for (one, other), holders in state.unequal.items():
+            sides = " against ".join(", ".join(camp) for camp in holders)
+            self._note(where, f"pieces {one} and {other} have no key in common: {sides}")
         if state.ready:
             check_dry_run(transcript, epoch=state.epoch)
             self._check_deliveries(transcript, state)

@@ -5,20 +5,24 @@ later one hands the key over: the former committee deals, the new one receives.
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from protocols.tckks import ShamirSharing
 
 from .messages import AddendCommit, Complaint, KeyAccept, KeyAnswer, KeyCheck, KeyCommit, KeyDrop, KeyOpen, KeyReveal
-from .roster import Committee
+from .roster import Committee, member_number
 
-__all__ = ["CeremonyState"]
+__all__ = ["PAIR_CHECK_BYTES", "CeremonyState"]
+
+PAIR_CHECK_BYTES: Final = 16
 
 
 @dataclass(slots=True)
 class CeremonyState:
     """One ceremony so far. Keys are member names, or numbers of addends.
 
-    `position` is 32 bytes of the ledger that make the ceremony unique. `refused` tells, for each addend of a committee
+    `position` is 32 bytes of the ledger that make the ceremony unique, `index` its entry. `certified` tells whether the
+    former committee certified a change. `refused` tells, for each addend of a committee
     change, whose delivery was refused by whom. A change is abandoned when a round opens before it is complete.
     """
 
@@ -26,6 +30,8 @@ class CeremonyState:
     position: bytes
     former: Committee | None = None
     active: tuple[int, ...] = ()
+    index: int = 0
+    certified: bool = False
     commits: dict[str, KeyCommit] = field(default_factory=dict)
     delivered: dict[int, tuple[str, KeyReveal]] = field(default_factory=dict)
     refused: dict[int, dict[str, str]] = field(default_factory=dict)
@@ -130,6 +136,18 @@ class CeremonyState:
     def disputed(self) -> dict[tuple[int, int], tuple[tuple[str, ...], ...]]:
         """Trials and pieces whose holders gave different answers in the dry run, with the camps."""
         return {key: tuple(same.values()) for key, same in self.answered().items() if len(same) > 1}
+
+    @property
+    def unequal(self) -> dict[tuple[int, int], tuple[tuple[str, ...], ...]]:
+        """Pairs of pieces whose holders stated different keys in common, with the two camps. Shamir's sharing only."""
+        stated: dict[tuple[int, int], dict[bytes, tuple[str, ...]]] = {}
+        for name, check in sorted(self.checks.items()):
+            piece = member_number(name) - 1
+            others = [other for other in range(self.committee.sharing.pieces) if other != piece]
+            for other, value in zip(others, check.pairs, strict=False):
+                same = stated.setdefault((min(piece, other), max(piece, other)), {})
+                same[value] = (*same.get(value, ()), name)
+        return {pair: tuple(same.values()) for pair, same in sorted(stated.items()) if len(same) > 1}
 
     def everyone_in(self, done: dict[str, KeyCheck] | dict[str, KeyAnswer] | dict[str, KeyAccept]) -> bool:
         """Whether every member of the new committee has done it."""

@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         description=(
             "Tell the versions in use, the engines of ring arithmetic (numba or numpy) and of signatures (libsodium or "
             "OpenSSL), how SEAL is read, and the number of CPUs. The extra `fast` installs the faster engines; the "
-            "first use of numba compiles, which takes some seconds."
+            "first use of numba compiles, which takes a quarter of a minute or more."
         ),
     )
     info.add_argument("--json", action="store_true", help="one JSON object on standard output")

@@ -16,7 +16,7 @@ from typing import Final
 from ledger import BlobError, Blobs, blob_digest
 from protocols.errors import DecodeError, KeyGenerationError
 from protocols.suites import Suite
-from protocols.tckks import Ceremony, PieceKey, PieceSeed, check_piece, seed_commitment
+from protocols.tckks import Ceremony, PieceKey, PieceSeed, ShamirSharing, check_piece, seed_commitment
 from protocols.tckks.degree import DegreeProof, PublishedDealing, check_subshare, degree_challenge
 from protocols.tckks.founding import founding_terms
 from protocols.tckks.handover import Handover
@@ -24,12 +24,12 @@ from protocols.tckks.keygen import SEED_BYTES
 from protocols.tckks.subshare import REPETITIONS, DealingTerms, Form, SubShare, unmasked
 from protocols.tckks.wire import WireKind, decode, encoded_size
 
-from .ceremony import CeremonyState
+from .ceremony import PAIR_CHECK_BYTES, CeremonyState
 from .messages import KeyReveal
 from .roster import member_number
 from .sealing import OVERHEAD_BYTES, SealingKey
 
-__all__ = ["Deliveries", "Slot", "pack_section", "table_digest"]
+__all__ = ["Deliveries", "Slot", "WithheldError", "pack_section", "pair_checks", "table_digest"]
 
 SEALED_BYTES: Final = SEED_BYTES + OVERHEAD_BYTES
 _DIGEST: Final = 32
@@ -50,6 +50,10 @@ class _Section:
     table: bytes
     proof: bytes
     slots: dict[tuple[int, int], Slot]
+
+
+class WithheldError(KeyGenerationError):
+    """Bytes that a dealer owes are not there, or not of the length they must have: nobody can be convicted by that."""
 
 
 class Deliveries:
@@ -83,6 +87,20 @@ class Deliveries:
     def identity(self) -> bytes:
         """The 32-byte name of this ceremony or handover."""
         return self.ceremony.identity if self.state.founding else self.handover.identity
+
+    @cached_property
+    def binding(self) -> bytes:
+        """What the dry run's tests are bound to: every commitment that counts, so nobody knows a test when it commits.
+
+        ValueError if an addend has no commitment that counts.
+        """
+        hashed = hashlib.sha256(b"secure-bfl/dry-run-binding/v1" + self.identity)
+        for addend in self.state.addends:
+            counted = self.state.commitment(addend)
+            if counted is None:
+                raise ValueError(f"no commitment to addend {addend} counts")
+            hashed.update(addend.to_bytes(2, "big") + counted[0].part + counted[0].dealing)
+        return hashed.digest()
 
     @cached_property
     def terms(self) -> dict[int, DealingTerms]:
@@ -136,7 +154,7 @@ class Deliveries:
             try:
                 data = self._blobs.get(body.deliveries, size=self.size(body.addends, dealer))
             except BlobError as exc:
-                raise KeyGenerationError(f"{dealer} withholds its deliveries: {exc}", culprits=(dealer,)) from exc
+                raise WithheldError(f"{dealer} withholds its deliveries: {exc}", culprits=(dealer,)) from exc
             self._read[dealer, body] = self._parse(data, body.addends, dealer)
         return self._read[dealer, body][addend]
 
@@ -169,14 +187,15 @@ class Deliveries:
         """Check what everybody can see of an addend: public part, table, proof.
 
         Raises:
-            KeyGenerationError: it is withheld, malformed, or not as committed; `culprits` names the dealer.
+            WithheldError: it is not there.
+            KeyGenerationError: it is malformed, or not as committed; `culprits` names the dealer.
         """
         dealer = self.deliverer(addend)
         if self.state.founding:
             try:
                 part = self.public_part(addend)
             except BlobError as exc:
-                raise KeyGenerationError(f"{dealer} withholds its public part: {exc}", culprits=(dealer,)) from exc
+                raise WithheldError(f"{dealer} withholds its public part: {exc}", culprits=(dealer,)) from exc
             primes, degree = self.suite.key_primes, self.suite.ring_degree
             try:
                 decode(WireKind.PUBLIC_PART, part, primes, polynomials=1, degree=degree, context=self.identity)
@@ -257,7 +276,7 @@ class Deliveries:
         try:
             hidden = self._masked(addend, slot, section)
         except BlobError as exc:
-            raise KeyGenerationError(f"{dealer} withholds a sub-share: {exc}", culprits=(dealer,)) from exc
+            raise WithheldError(f"{dealer} withholds a sub-share: {exc}", culprits=(dealer,)) from exc
         return check_subshare(published, slot[0], unmasked(hidden, mask), sender=dealer, proof=proof)
 
     def named(self) -> set[bytes]:
@@ -277,6 +296,19 @@ class Deliveries:
 def table_digest(digests: tuple[bytes, ...]) -> bytes:
     """What binds a dealer to all sub-shares of an addend: SHA-256 of their digests, in the order of the pieces."""
     return hashlib.sha256(b"".join(digests)).digest()
+
+
+def pair_checks(state: CeremonyState, pieces: Mapping[int, PieceKey]) -> tuple[bytes, ...]:
+    """What a member states of the keys that its piece has in common with the others, in their order.
+
+    Two holders that state different values have no key in common, and no answers of both would ever add up.
+    """
+    if not isinstance(state.committee.sharing, ShamirSharing):
+        return ()
+    (piece,) = pieces.values()
+    label = b"secure-bfl/pair-check/v1" + state.position
+    keys = (piece.pair_key(other) for other in range(state.committee.sharing.pieces) if other != piece.piece)
+    return tuple(hashlib.sha256(label + key).digest()[:PAIR_CHECK_BYTES] for key in keys)
 
 
 def pack_section(table: Sequence[bytes], proof: bytes, slots: Mapping[tuple[int, int], Slot]) -> bytes:

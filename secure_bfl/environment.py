@@ -37,7 +37,7 @@ class Environment:
 
     @classmethod
     def here(cls) -> "Environment":
-        """Look. Where numba is installed and has not compiled the ring's kernels yet, this takes some seconds."""
+        """Look. Where numba has not compiled the ring's kernels yet, this takes a quarter of a minute or more."""
         seal, computes = seal_build(), ring.engine()
         return cls(
             secure_bfl=_version("secure-bfl"),

@@ -2,8 +2,8 @@
 
 Spec: round §3.1 (v1). At founding nothing was ever encrypted under the key, so a complainant opens its sealing key, and
 after a failed dry run the dealers open their seeds; then everything can be derived again, and either the accused or the
-accuser is convicted. In a committee change nothing secret is ever opened: faults are found, and only what public bytes
-show is attributed.
+accuser is convicted. Only bytes that are there convict: whoever keeps the blobs could lose some of them. In a committee
+change nothing secret is ever opened: faults are found, and only what public bytes show is attributed.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from ledger import BlobError, blob_digest
 from protocols.errors import BadShareError, KeyGenerationError
 from protocols.tckks import (
+    JointKey,
     MemberKey,
     PartialDecryption,
     PieceKey,
     PieceSeed,
     answer_test,
-    check_piece,
     check_test,
     commitment,
+    derive_piece,
+    join,
+    seed_commitment,
     trial_ciphertext,
     trials,
 )
@@ -27,7 +30,7 @@ from protocols.tckks.founding import founding_dealing
 
 from .board import Transcript
 from .ceremony import CeremonyState
-from .deliveries import Deliveries, table_digest
+from .deliveries import Deliveries, WithheldError, pair_checks, table_digest
 from .errors import StateError
 from .messages import Complaint
 from .roster import member_number
@@ -38,17 +41,17 @@ __all__ = ["Verdict", "check_dry_run", "dry_run_fails", "judge_complaint", "judg
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Who is guilty, and of what."""
+    """Who is guilty, and of what. `guilty` is None if it cannot be judged, because bytes are missing."""
 
-    guilty: str
+    guilty: str | None
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.guilty}: {self.reason}"
+        return f"{self.guilty}: {self.reason}" if self.guilty else self.reason
 
 
 def judge_complaint(transcript: Transcript, complainant: str) -> Verdict:
-    """Judge a complaint of the founding. Run by: anyone.
+    """Judge a complaint of the founding, if all that it takes is there. Run by: anyone.
 
     Raises:
         KeyError: this member has not complained.
@@ -59,6 +62,8 @@ def judge_complaint(transcript: Transcript, complainant: str) -> Verdict:
     try:
         deliveries.check_public(complaint.addend)
         _repeat(deliveries, complaint, complainant)
+    except WithheldError as exc:
+        return Verdict(None, f"the complaint of {complainant} cannot be judged: {exc}")
     except KeyGenerationError as exc:
         return Verdict(exc.culprits[0], str(exc))
     return Verdict(complainant, f"its complaint about addend {complaint.addend} is false: what it was dealt is right")
@@ -82,22 +87,31 @@ def _repeat(deliveries: Deliveries, complaint: Complaint, complainant: str) -> N
 
 
 def dry_run_fails(transcript: Transcript) -> bool:
-    """Whether all members answered the newest dry run, and its tests do not open. Run by: anyone."""
-    state = transcript.replay.ceremony
+    """Whether all answers to the newest dry run are there, and its tests do not open. Run by: anyone."""
+    return _dry_run_holds(transcript, transcript.replay.ceremony) is False
+
+
+def _dry_run_holds(transcript: Transcript, state: CeremonyState) -> bool | None:
+    """Whether the tests open; None if that cannot be told, because answers or public parts are missing."""
     if not state.everyone_in(state.answers):
+        return None
+    if state.disputed or state.unequal:
         return False
-    if state.disputed:
-        return True
     try:
-        _check_answers(transcript, state)
+        answers = _answers(transcript, state)
+        key = transcript.joint_key
+    except (BadShareError, BlobError):
+        return None
+    try:
+        _open_tests(transcript, state, key, answers)
     except BadShareError:
-        return True
-    return False
+        return False
+    return True
 
 
-def _check_answers(transcript: Transcript, state: CeremonyState) -> None:
-    plan = transcript.roster.plan
-    size = PartialDecryption.encoded_size(plan.suite, 1)
+def _answers(transcript: Transcript, state: CeremonyState) -> dict[tuple[int, int], bytes]:
+    """The answers to the dry run. BadShareError names who gave one that is not there, in the length it must have."""
+    size = PartialDecryption.encoded_size(transcript.roster.plan.suite, 1)
     answers = {}
     for key, same in state.answered().items():
         digest, names = next(iter(same.items()))
@@ -107,8 +121,15 @@ def _check_answers(transcript: Transcript, state: CeremonyState) -> None:
             raise BadShareError(
                 f"{', '.join(names)} withholds an answer to the dry run: {exc}", culprits=names
             ) from exc
+    return answers
+
+
+def _open_tests(
+    transcript: Transcript, state: CeremonyState, key: JointKey, answers: dict[tuple[int, int], bytes]
+) -> None:
+    plan, binding = transcript.roster.plan, transcript.deliveries(state).binding
     sharing = state.committee.sharing
-    check_test(transcript.joint_key, sharing, plan.noise_budget, plan.layout, answers, epoch=state.epoch)
+    check_test(key, sharing, plan.noise_budget, plan.layout, answers, epoch=state.epoch, binding=binding)
 
 
 def check_dry_run(transcript: Transcript, *, epoch: int | None = None) -> None:
@@ -118,7 +139,7 @@ def check_dry_run(transcript: Transcript, *, epoch: int | None = None) -> None:
 
     Raises:
         KeyGenerationError: somebody complained, or the dealers opened their seeds; `culprits` names the guilty.
-        StateError: holders of a piece gave different answers; the camps are named.
+        StateError: holders of a piece gave different answers, or two pieces have no key in common; the camps are named.
         BadShareError: an answer is missing or a test does not open.
     """
     replay = transcript.replay
@@ -131,11 +152,15 @@ def check_dry_run(transcript: Transcript, *, epoch: int | None = None) -> None:
         (trial, piece), camps = next(iter(state.disputed.items()))
         sides = " against ".join(", ".join(camp) for camp in camps)
         raise StateError(f"the holders of piece {piece} answered trial {trial} of the dry run differently: {sides}")
-    _check_answers(transcript, state)
+    if state.unequal:
+        (one, other), camps = next(iter(state.unequal.items()))
+        sides = " against ".join(", ".join(camp) for camp in camps)
+        raise StateError(f"pieces {one} and {other} have no key in common: {sides}")
+    _open_tests(transcript, state, transcript.joint_key, _answers(transcript, state))
 
 
 def _convicted(verdicts: list[Verdict]) -> KeyGenerationError:
-    guilty = tuple(dict.fromkeys(verdict.guilty for verdict in verdicts))
+    guilty = tuple(dict.fromkeys(verdict.guilty for verdict in verdicts if verdict.guilty))
     return KeyGenerationError("; ".join(str(verdict) for verdict in verdicts), culprits=guilty)
 
 
@@ -143,50 +168,70 @@ def judge_opened(transcript: Transcript) -> list[Verdict]:
     """Find who made the founding's dry run fail, from the opened seeds. Run by: anyone, once a dealer opened its seeds.
 
     In this order: who opened although the dry run holds; who does not open; who opened other seeds than it committed
-    to, or whose public part or sub-shares do not follow from them; who answered the tests wrongly.
+    to, or whose public part or sub-shares do not follow from them; who stated wrong keys of pairs, or answered the
+    tests wrongly. Nothing but the opened seeds and the ledger is needed for the last two.
     """
     state = transcript.replay.ceremonies[0]
-    if not dry_run_fails(transcript):
+    holds = _dry_run_holds(transcript, state)
+    if holds:
         return [Verdict(name, "it opened its seeds although the dry run holds") for name in sorted(state.opens)]
     dealers = sorted({name for addend in state.addends for name in state.dealers(addend)})
-    silent = [Verdict(name, "it does not open its seeds") for name in dealers if name not in state.opens]
+    silent = [name for name in dealers if name not in state.opens]
+    unknown = Verdict(None, "the opened seeds cannot be judged: an answer to the dry run or a public part is missing")
     if silent:
-        return silent
+        return [unknown] if holds is None else [Verdict(name, "it does not open its seeds") for name in silent]
     deliveries = transcript.deliveries(state)
     seeds = {s.addend: PieceSeed(s.addend, s.seed) for body in state.opens.values() for s in body.seeds}
-    wrong = []
+    wrong, parts = [], {}
     for addend, seed in sorted(seeds.items()):
         try:
-            _check_opened(deliveries, seed)
+            parts[addend] = _check_opened(deliveries, seed)
         except KeyGenerationError as exc:
             wrong.append(Verdict(deliveries.deliverer(addend), str(exc)))
-    return wrong or _wrong_answers(transcript, deliveries, seeds)
+    if not wrong:
+        pieces = _all_pieces(deliveries, seeds)
+        key = join(deliveries.ceremony, parts)
+        wrong = _wrong_pairs(deliveries, pieces) + _wrong_answers(transcript, deliveries, key, pieces)
+    return wrong or [unknown]
 
 
-def _check_opened(deliveries: Deliveries, seed: PieceSeed) -> None:
-    """Everything a dealer published for an addend must follow from its seed."""
+def _check_opened(deliveries: Deliveries, seed: PieceSeed) -> bytes:
+    """Everything a dealer committed to for an addend must follow from its seed; the public part that does."""
     ceremony, dealer = deliveries.ceremony, deliveries.deliverer(seed.piece)
+    counted = deliveries.state.commitment(seed.piece)
     if deliveries.state.seeds_travel:
         deliveries.check_seed(seed, dealer)
-        check_piece(ceremony, seed, deliveries.public_part(seed.piece))
-        return
-    counted = deliveries.state.commitment(seed.piece)
-    dealing, part = founding_dealing(ceremony, seed)
-    if counted is None or (counted[0].part, counted[0].dealing) != (commitment(part), table_digest(dealing.digests)):
+        part, dealing = derive_piece(ceremony, seed)[1], seed_commitment(ceremony, seed)
+    else:
+        dealt, part = founding_dealing(ceremony, seed)
+        dealing = table_digest(dealt.digests)
+    if counted is None or (counted[0].part, counted[0].dealing) != (commitment(part), dealing):
         raise KeyGenerationError(
             f"addend {seed.piece}: the public part and the sub-shares do not follow from the seed that {dealer} opened",
             culprits=(dealer,),
         )
+    return part
 
 
-def _wrong_answers(transcript: Transcript, deliveries: Deliveries, seeds: dict[int, PieceSeed]) -> list[Verdict]:
+def _wrong_pairs(deliveries: Deliveries, pieces: dict[int, PieceKey]) -> list[Verdict]:
+    """With every seed right: who stated other keys in common than its piece has."""
+    state = deliveries.state
+    return [
+        Verdict(name, "the digests it states of the keys that its piece has in common with others are wrong")
+        for name, check in sorted(state.checks.items())
+        if check.pairs and check.pairs != pair_checks(state, {0: pieces[member_number(name) - 1]})
+    ]
+
+
+def _wrong_answers(
+    transcript: Transcript, deliveries: Deliveries, key: JointKey, pieces: dict[int, PieceKey]
+) -> list[Verdict]:
     """With every seed right: answer the tests in place of everybody, and compare."""
     state, plan = deliveries.state, transcript.roster.plan
-    sharing, key = state.committee.sharing, transcript.joint_key
-    pieces = _all_pieces(deliveries, seeds)
+    sharing, binding = state.committee.sharing, deliveries.binding
     expected: dict[tuple[int, int], bytes] = {}
     for trial in trials(sharing):
-        test = trial_ciphertext(key, plan.noise_budget, plan.layout, epoch=0, trial=trial.number)
+        test = trial_ciphertext(key, plan.noise_budget, plan.layout, epoch=0, trial=trial.number, binding=binding)
         for number in range(1, sharing.members + 1):
             held = {piece: pieces[piece] for piece in sharing.held_by(number)}
             member = MemberKey(number, key, held, sharing=sharing)
@@ -196,10 +241,10 @@ def _wrong_answers(transcript: Transcript, deliveries: Deliveries, seeds: dict[i
     guilty: dict[str, tuple[int, int]] = {}
     for (number, piece), same in state.answered().items():
         for digest, names in same.items():
-            if digest != expected[number, piece] or not transcript.blobs.has(digest):
+            if digest != expected[number, piece]:
                 guilty.update({name: guilty.get(name, (number, piece)) for name in names})
     return [
-        Verdict(name, f"its answer for piece {piece} in trial {number} of the dry run is wrong, or withheld")
+        Verdict(name, f"its answer for piece {piece} in trial {number} of the dry run is wrong")
         for name, (number, piece) in sorted(guilty.items())
     ]
 
@@ -207,7 +252,7 @@ def _wrong_answers(transcript: Transcript, deliveries: Deliveries, seeds: dict[i
 def _all_pieces(deliveries: Deliveries, seeds: dict[int, PieceSeed]) -> dict[int, PieceKey]:
     ceremony, sharing = deliveries.ceremony, deliveries.state.committee.sharing
     if deliveries.state.seeds_travel:
-        return {p: check_piece(ceremony, seed, deliveries.public_part(p)) for p, seed in seeds.items()}
+        return {piece: derive_piece(ceremony, seed)[0] for piece, seed in seeds.items()}
     dealings = {addend: founding_dealing(ceremony, seed)[0] for addend, seed in seeds.items()}
     terms = tuple(deliveries.terms.values())
     return {

@@ -35,7 +35,7 @@ from protocols.tckks.subshare import SubShare, masked
 
 from .board import Board
 from .ceremony import CeremonyState
-from .deliveries import Deliveries, Slot, pack_section, table_digest
+from .deliveries import Deliveries, Slot, pack_section, pair_checks, table_digest
 from .errors import RefusedError, StateError
 from .identity import Identity
 from .journal import Journal
@@ -102,10 +102,16 @@ class KeyHolder:
         ceremony = board.replay.ceremony
         if self.name in ceremony.commits or not ceremony.dealt_by(self.name):
             return
+        self._require_approval(ceremony)
+        board.append(self._commitments(board, ceremony), self.name, self.identity.signing)
+
+    def _require_approval(self, ceremony: CeremonyState) -> None:
         if not ceremony.founding and self._journal.get(f"approved/{ceremony.position.hex()}") is None:
             raise RefusedError(f"{self.name} refuses: it did not approve this committee change", culprits=("operator",))
+
+    def _commitments(self, board: Board, ceremony: CeremonyState) -> KeyCommit:
         parts = tuple(self._commitment(board, addend) for addend in ceremony.dealt_by(self.name))
-        board.append(KeyCommit(ceremony.epoch, parts), self.name, self.identity.signing)
+        return KeyCommit(ceremony.position, parts)
 
     def _commitment(self, board: Board, addend: int) -> AddendCommit:
         state = board.deliveries().state
@@ -119,6 +125,7 @@ class KeyHolder:
         """Step 2: publish the public parts, and what every holder gets, sealed.
 
         Raises:
+            RefusedError: a committee change that this member did not approve, or a commitment that it would not make.
             StateError: not every dealer has committed, or the commitments are not those it saw before; nothing was
                 shown, so nobody can choose a part after it.
         """
@@ -131,10 +138,13 @@ class KeyHolder:
         if disputed:
             camps = " against ".join(", ".join(camp) for camp in ceremony.camps(disputed[0]).values())
             raise StateError(f"the holders of addend {disputed[0]} committed to different dealings: {camps}")
+        self._require_approval(ceremony)
+        if due and ceremony.commits[self.name] != self._commitments(board, ceremony):
+            raise RefusedError(f"{self.name} refuses: the commitment on the ledger is not to what it deals")
         if ceremony.founding:
             self._claim_commitments(board, ceremony)
         digest = self._deliver(board, board.deliveries(), due)
-        board.append(KeyReveal(ceremony.epoch, due, digest), self.name, self.identity.signing)
+        board.append(KeyReveal(ceremony.position, due, digest), self.name, self.identity.signing)
 
     def _deliver(self, board: Board, deliveries: Deliveries, due: tuple[int, ...]) -> bytes:
         """Publish what the holders get. Sealing is random, so after a crash what was published before is used again."""
@@ -240,15 +250,15 @@ class KeyHolder:
                 if not ceremony.founding or not deliveries.withheld(addend):
                     self._complain(board, ceremony, addend, b"")
                 raise
-        self._pieces(board, deliveries, complain=True)
-        board.append(KeyCheck(ceremony.epoch, board.joint_key.digest), self.name, self.identity.signing)
+        pairs = pair_checks(ceremony, self._pieces(board, deliveries, complain=True))
+        board.append(KeyCheck(ceremony.position, board.joint_key.digest, pairs), self.name, self.identity.signing)
 
     def _complain(self, board: Board, ceremony: CeremonyState, addend: int, sealing_seed: bytes) -> None:
         if ceremony.founding and self.name in ceremony.complaints:
             return
         if sealing_seed:
             self._journal.claim(f"verdict/{board.deliveries(ceremony).identity.hex()}", _OPENED)
-        board.append(Complaint(ceremony.epoch, addend, sealing_seed), self.name, self.identity.signing)
+        board.append(Complaint(ceremony.position, addend, sealing_seed), self.name, self.identity.signing)
 
     def _pieces(self, board: Board, deliveries: Deliveries, *, complain: bool = False) -> dict[int, PieceKey]:
         state = deliveries.state
@@ -305,13 +315,14 @@ class KeyHolder:
         for trial in trials(ceremony.committee.sharing):
             asked = [piece for number, piece in expected if number == trial.number]
             if asked:
+                budget, binding = plan.noise_budget, board.deliveries(ceremony).binding
                 test = trial_ciphertext(
-                    board.joint_key, plan.noise_budget, plan.layout, epoch=ceremony.epoch, trial=trial.number
+                    board.joint_key, budget, plan.layout, epoch=ceremony.epoch, trial=trial.number, binding=binding
                 )
                 for piece in asked:
                     digest = board.blobs.put(answer_test(key, piece, trial, test))
                     answers.append(TrialAnswer(trial.number, piece, digest))
-        board.append(KeyAnswer(ceremony.epoch, tuple(answers)), self.name, self.identity.signing)
+        board.append(KeyAnswer(ceremony.position, tuple(answers)), self.name, self.identity.signing)
 
     def accept(self, board: Board) -> None:
         """Step 6: open the dry run's tests, and accept the key for good.
@@ -327,7 +338,7 @@ class KeyHolder:
         check_dry_run(board)
         self._journal.claim(f"verdict/{board.deliveries(ceremony).identity.hex()}", _ACCEPTED)
         digest = board.joint_key.digest
-        board.append(KeyAccept(ceremony.epoch, digest), self.name, self.identity.signing)
+        board.append(KeyAccept(ceremony.position, digest), self.name, self.identity.signing)
 
     def open_seeds(self, board: Board) -> None:
         """After a founding whose dry run fails: show the seeds this member dealt, so that the culprit is found.
@@ -345,7 +356,7 @@ class KeyHolder:
             raise RefusedError(f"{self.name} refuses to open its seeds: the dry run does not fail")
         self._journal.claim(f"verdict/{board.deliveries(ceremony).identity.hex()}", _OPENED)
         seeds = tuple(AddendSeed(seed.piece, seed.reveal()) for seed in self._dealt(board))
-        board.append(KeyOpen(ceremony.epoch, seeds), self.name, self.identity.signing)
+        board.append(KeyOpen(ceremony.position, seeds), self.name, self.identity.signing)
 
     # In office, and after it.
 
@@ -366,11 +377,16 @@ class KeyHolder:
 
         Raises:
             StateError: this member is in office, or its committee never was.
+            StateError, BadShareError: the dry run of the next committee does not open with the answers there are.
         """
         epochs = {name: c.epoch for c in board.replay.committees[:-1] for name in c.members}
         if self.name not in epochs:
             raise StateError(f"{self.name} is not of a former committee: it has nothing to drop")
+        epoch = epochs[self.name]
+        own = board.replay.ceremony_of(epoch)
+        if not self.identity.retired:
+            check_dry_run(board, epoch=epoch + 1)
         self._key = None
         self.identity.retire(self._secret_name(board))
-        if self.name not in board.replay.ceremony_of(epochs[self.name]).drops:
-            board.append(KeyDrop(epochs[self.name]), self.name, self.identity.signing)
+        if self.name not in own.drops:
+            board.append(KeyDrop(own.position), self.name, self.identity.signing)

@@ -1,18 +1,19 @@
 """The rules of key generation and of committee changes. Spec: round §3.1 (v1).
 
-Founding: commit, reveal, check, answer the dry run, accept. A change is announced by the operator between two rounds;
-the former members commit and reveal, the new ones check, answer and accept. Then they are the committee, and the former
-members drop what they held.
+Founding: commit, reveal, check, answer the dry run, accept. A change is announced by the operator between two rounds
+and certified by the committee in office; its members commit and reveal, the new ones check, answer and accept. Then
+they are the committee, and the former members drop what they held.
 """
 
 from typing import TYPE_CHECKING
 
-from ledger import DecodeError
+from ledger import DecodeError, LedgerError
 from protocols.errors import QuorumError
 from protocols.tckks import ShamirSharing, trials
 
-from .ceremony import CeremonyState
+from .ceremony import PAIR_CHECK_BYTES, CeremonyState
 from .messages import (
+    ChangeCertificate,
     CommitteeChange,
     Complaint,
     KeyAccept,
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["expected_answers"]
 
 
-def _current(replay: "Replay", epoch: int) -> CeremonyState:
+def _current(replay: "Replay", position: bytes) -> CeremonyState:
     ceremony = replay.ceremony
-    require(epoch == ceremony.epoch, f"the ceremony of epoch {ceremony.epoch} is the newest one")
-    require(not ceremony.abandoned, f"the change to epoch {epoch} was abandoned: a round opened before it was complete")
+    which = f"{position.hex()[:16]} is of another ceremony than the newest one, {ceremony.position.hex()[:16]}"
+    require(position == ceremony.position, which, hostile=True)
+    gone = f"the change to epoch {ceremony.epoch} was abandoned: a round opened before it was complete"
+    require(not ceremony.abandoned, gone)
     return ceremony
 
 
@@ -45,8 +48,8 @@ def _dealer(ceremony: CeremonyState, sender: str) -> tuple[int, ...]:
     return mine
 
 
-def _receiver(replay: "Replay", epoch: int, sender: str) -> CeremonyState:
-    ceremony = _current(replay, epoch)
+def _receiver(replay: "Replay", position: bytes, sender: str) -> CeremonyState:
+    ceremony = _current(replay, position)
     member = sender in ceremony.committee.parties
     require(member, f"{sender} is not in the committee of epoch {ceremony.epoch}", hostile=True)
     return ceremony
@@ -54,8 +57,10 @@ def _receiver(replay: "Replay", epoch: int, sender: str) -> CeremonyState:
 
 @rule.register(KeyCommit)
 def _(body: KeyCommit, replay: "Replay", sender: str, index: int) -> Effect:
-    ceremony = _current(replay, body.epoch)
+    ceremony = _current(replay, body.ceremony)
     mine = _dealer(ceremony, sender)
+    certified = ceremony.founding or ceremony.certified
+    require(certified, "a commitment before the former committee certified the change")
     require(sender not in ceremony.commits, f"{sender} committed already", hostile=True)
     require(not ceremony.delivered and not ceremony.refused, "a commitment after the first reveal")
     require([part.addend for part in body.parts] == list(mine), f"{sender} deals addends {list(mine)}", hostile=True)
@@ -67,7 +72,7 @@ def _(body: KeyCommit, replay: "Replay", sender: str, index: int) -> Effect:
 
 @rule.register(KeyReveal)
 def _(body: KeyReveal, replay: "Replay", sender: str, index: int) -> Effect:
-    ceremony = _current(replay, body.epoch)
+    ceremony = _current(replay, body.ceremony)
     _dealer(ceremony, sender)
     missing = ceremony.absent()
     require(not missing, f"a reveal before {', '.join(missing)} committed")
@@ -80,17 +85,20 @@ def _(body: KeyReveal, replay: "Replay", sender: str, index: int) -> Effect:
 
 @rule.register(KeyCheck)
 def _(body: KeyCheck, replay: "Replay", sender: str, index: int) -> Effect:
-    ceremony = _receiver(replay, body.epoch, sender)
+    ceremony = _receiver(replay, body.ceremony, sender)
     require(not ceremony.undelivered, "a check before every addend was delivered")
     require(sender not in ceremony.checks, f"{sender} checked already", hostile=True)
     known = ceremony.founding or body.joint_key == replay.joint_key_digest
     require(known, "a committee change keeps the joint key", hostile=True)
+    count = ceremony.committee.sharing.pieces - 1 if isinstance(ceremony.committee.sharing, ShamirSharing) else 0
+    formed = len(body.pairs) == count and all(len(pair) == PAIR_CHECK_BYTES for pair in body.pairs)
+    require(formed, f"{sender} states {count} digests of {PAIR_CHECK_BYTES} bytes of keys in common", hostile=True)
     return lambda: ceremony.checks.update({sender: body})
 
 
 @rule.register(Complaint)
 def _(body: Complaint, replay: "Replay", sender: str, index: int) -> Effect:
-    ceremony = _receiver(replay, body.epoch, sender)
+    ceremony = _receiver(replay, body.ceremony, sender)
     require(not (replay.rounds if ceremony.founding else ceremony.ready), "a complaint after key generation")
     require(body.addend in ceremony.delivered, f"addend {body.addend} was not delivered", hostile=True)
     require(sender not in ceremony.checks, f"{sender} checked already", hostile=True)
@@ -115,7 +123,7 @@ def expected_answers(ceremony: CeremonyState, name: str) -> tuple[tuple[int, int
 
 @rule.register(KeyAnswer)
 def _(body: KeyAnswer, replay: "Replay", sender: str, index: int) -> Effect:
-    ceremony = _receiver(replay, body.epoch, sender)
+    ceremony = _receiver(replay, body.ceremony, sender)
     pinned = replay.joint_key_digest is not None and ceremony.everyone_in(ceremony.checks)
     require(pinned, "an answer before every member pinned the same key")
     require(sender not in ceremony.answers, f"{sender} answered the test already", hostile=True)
@@ -127,9 +135,10 @@ def _(body: KeyAnswer, replay: "Replay", sender: str, index: int) -> Effect:
 
 @rule.register(KeyAccept)
 def _(body: KeyAccept, replay: "Replay", sender: str, index: int) -> Effect:
-    ceremony = _receiver(replay, body.epoch, sender)
+    ceremony = _receiver(replay, body.ceremony, sender)
     require(ceremony.everyone_in(ceremony.answers), "an acceptance before every member answered the test")
     require(not ceremony.disputed, "an acceptance although holders of a piece answered differently", hostile=True)
+    require(not ceremony.unequal, "an acceptance although two pieces have no key in common", hostile=True)
     require(body.joint_key == replay.joint_key_digest, "an acceptance of another key", hostile=True)
     require(sender not in ceremony.accepts, f"{sender} accepted already", hostile=True)
     opened = sender in ceremony.opens or (ceremony.founding and sender in ceremony.complaints)
@@ -145,7 +154,7 @@ def _(body: KeyAccept, replay: "Replay", sender: str, index: int) -> Effect:
 
 @rule.register(KeyOpen)
 def _(body: KeyOpen, replay: "Replay", sender: str, index: int) -> Effect:
-    ceremony = _current(replay, body.epoch)
+    ceremony = _current(replay, body.ceremony)
     require(ceremony.founding, "nobody opens seeds in a committee change", hostile=True)
     mine = _dealer(ceremony, sender)
     require(ceremony.everyone_in(ceremony.answers), "seeds opened before every member answered the test", hostile=True)
@@ -165,7 +174,8 @@ def _(body: CommitteeChange, replay: "Replay", sender: str, index: int) -> Effec
     changes = len(replay.ceremonies) - 1
     require(changes < plan.committee_changes, f"the plan has {plan.committee_changes} changes", hostile=True)
     try:
-        committee = replay.known.next_committee(body.epoch, body.threshold, body.parties, replay.committees)
+        earlier = [ceremony.committee for ceremony in replay.ceremonies]
+        committee = replay.known.next_committee(body.epoch, body.threshold, body.parties, earlier)
         if isinstance(former.sharing, ShamirSharing):
             fitting = tuple(former.sharing.assignment(body.active)) == body.active
         else:
@@ -175,14 +185,38 @@ def _(body: CommitteeChange, replay: "Replay", sender: str, index: int) -> Effec
     require(fitting, "the active members are t of the former ones in Shamir's sharing, else none", hostile=True)
     admitted = plan.noise_budget.admits(committee.sharing)
     require(admitted, "openings of this committee would hold more noise than the plan's scale", hostile=True)
-    return lambda: replay.ceremonies.append(CeremonyState(committee, replay.root(), former, body.active))
+    return lambda: replay.ceremonies.append(CeremonyState(committee, replay.root(), former, body.active, index))
+
+
+@rule.register(ChangeCertificate)
+def _(body: ChangeCertificate, replay: "Replay", sender: str, index: int) -> Effect:
+    """Former members cosign one history only, so no other fork gets a certificate from the same ones."""
+    ceremony = _current(replay, body.ceremony)
+    if ceremony.former is None:
+        raise RuleError("key generation needs no certificate", hostile=True)
+    require(not ceremony.certified, "this change was certified already", hostile=True)
+    try:
+        checkpoint = ceremony.former.policy.verify(body.certificate).checkpoint
+    except LedgerError as exc:
+        raise RuleError(f"the change's certificate does not verify: {exc}", hostile=True) from exc
+    require(ceremony.index < checkpoint.size <= index, "the certificate does not cover the change", hostile=True)
+    require(checkpoint.root == replay.root(checkpoint.size), "the certificate is of another log", hostile=True)
+
+    def effect() -> None:
+        ceremony.certified = True
+
+    return effect
 
 
 @rule.register(KeyDrop)
 def _(body: KeyDrop, replay: "Replay", sender: str, index: int) -> Effect:
     held = next((c for c in replay.committees if sender in c.parties), None)
-    if held is None or held.epoch != body.epoch or held is replay.committee:
-        raise RuleError(f"{sender} is not of a former committee of epoch {body.epoch}", hostile=True)
-    dropped = replay.ceremony_of(body.epoch).drops
+    if held is None or held is replay.committee:
+        raise RuleError(f"{sender} is not of a former committee", hostile=True)
+    ceremony = replay.ceremony_of(held.epoch)
+    require(
+        body.ceremony == ceremony.position, f"{sender} drops what is of another ceremony than its own", hostile=True
+    )
+    dropped = ceremony.drops
     require(sender not in dropped, f"{sender} dropped its pieces already")
     return lambda: dropped.update({sender: body})

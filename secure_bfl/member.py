@@ -201,7 +201,12 @@ class Member:
             for trial in trials(committee.sharing):
                 if self.number in trial.active:
                     test = trial_ciphertext(
-                        board.joint_key, plan.noise_budget, plan.layout, epoch=committee.epoch, trial=trial.number
+                        board.joint_key,
+                        plan.noise_budget,
+                        plan.layout,
+                        epoch=committee.epoch,
+                        trial=trial.number,
+                        binding=board.deliveries(board.replay.ceremony_of(committee.epoch)).binding,
                     )
                     self._claim_active(test, trial.active)
             self._claim_active(total, request.active)

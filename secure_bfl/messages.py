@@ -21,6 +21,7 @@ __all__ = [
     "AggregateVote",
     "Body",
     "BudgetSpend",
+    "ChangeCertificate",
     "CommitteeChange",
     "Complaint",
     "DecryptionRequest",
@@ -59,6 +60,7 @@ class Kind(IntEnum):
     KEY_OPEN = 8
     COMMITTEE_CHANGE = 9
     KEY_DROP = 10
+    CHANGE_CERTIFICATE = 11
     ROUND_OPEN = 16
     BUDGET_SPEND = 17
     UPDATE_COMMIT = 18
@@ -205,10 +207,13 @@ class AddendCommit(Body):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KeyCommit(Body):
-    """A dealer's commitments, one for each addend it can deal. By a member."""
+    """A dealer's commitments, one for each addend it can deal. By a member.
+
+    `ceremony`, here and below, is the 32-byte position of the ceremony that the entry is of.
+    """
 
     kind: ClassVar[Kind] = Kind.KEY_COMMIT
-    epoch: int
+    ceremony: Digest
     parts: tuple[AddendCommit, ...]
 
 
@@ -217,18 +222,23 @@ class KeyReveal(Body):
     """What the holders get for these addends lies in the blob store under this digest. By a member."""
 
     kind: ClassVar[Kind] = Kind.KEY_REVEAL
-    epoch: int
+    ceremony: Digest
     addends: tuple[int, ...]
     deliveries: Digest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KeyCheck(Body):
-    """This member's pieces are right, and this is the joint key it pins. By a member."""
+    """This member's pieces are right, and this is the joint key it pins. By a member.
+
+    `pairs` are the first 16 bytes of a digest of each key that this member's piece has in common with another one, in
+    the order of the others, in Shamir's sharing (`pair_checks`); it is empty in a replicated one.
+    """
 
     kind: ClassVar[Kind] = Kind.KEY_CHECK
-    epoch: int
+    ceremony: Digest
     joint_key: Digest
+    pairs: tuple[bytes, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -245,7 +255,7 @@ class KeyAnswer(Body):
     """This member's answers to the dry run's tests. By a member."""
 
     kind: ClassVar[Kind] = Kind.KEY_ANSWER
-    epoch: int
+    ceremony: Digest
     answers: tuple[TrialAnswer, ...]
 
 
@@ -254,7 +264,7 @@ class KeyAccept(Body):
     """This member opened every test itself; from now on it opens neither its seeds nor its sealing key. By a member."""
 
     kind: ClassVar[Kind] = Kind.KEY_ACCEPT
-    epoch: int
+    ceremony: Digest
     joint_key: Digest
 
 
@@ -267,7 +277,7 @@ class Complaint(Body):
     """
 
     kind: ClassVar[Kind] = Kind.COMPLAINT
-    epoch: int
+    ceremony: Digest
     addend: int
     sealing_seed: bytes
 
@@ -285,7 +295,7 @@ class KeyOpen(Body):
     """The dry run failed: this dealer's seeds, so that everybody finds out why. The key is dead. By a member."""
 
     kind: ClassVar[Kind] = Kind.KEY_OPEN
-    epoch: int
+    ceremony: Digest
     seeds: tuple[AddendSeed, ...]
 
 
@@ -304,11 +314,20 @@ class CommitteeChange(Body):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ChangeCertificate(Body):
+    """The former committee certifies that this change is on its log, so that no fork has another. By the operator."""
+
+    kind: ClassVar[Kind] = Kind.CHANGE_CERTIFICATE
+    ceremony: Digest
+    certificate: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class KeyDrop(Body):
-    """This member has erased what it held of the key in this epoch. By a member of a former committee."""
+    """This member has erased what it got of the key in this ceremony. By a member of a former committee."""
 
     kind: ClassVar[Kind] = Kind.KEY_DROP
-    epoch: int
+    ceremony: Digest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -457,6 +476,7 @@ BODIES: Final[dict[int, type[Body]]] = {
         KeyOpen,
         CommitteeChange,
         KeyDrop,
+        ChangeCertificate,
         RoundOpen,
         BudgetSpend,
         UpdateCommit,

@@ -1,7 +1,8 @@
 """Opening a round's sum: ask, answer, check, and ask others, until it opens or nobody is left.
 
-Spec: round §4.4 (v1). One wrong or silent member, or one client's malformed ciphertext, costs an attempt or a round; it
-does not stop the run.
+Spec: round §4.4 (v1). A wrong or silent member, or a client's malformed ciphertext, costs an attempt or a round; the
+run goes on. A member that does it again can cost every round where nobody is believed against it: in Shamir's sharing,
+with t = n, and where a piece has too few holders to decide a dispute (round §3.3).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -32,6 +32,7 @@ _ROLES: dict[Kind, Role] = {
     Kind.KEY_OPEN: Role.MEMBER,
     Kind.COMMITTEE_CHANGE: Role.OPERATOR,
     Kind.KEY_DROP: Role.MEMBER,
+    Kind.CHANGE_CERTIFICATE: Role.OPERATOR,
     Kind.ROUND_OPEN: Role.OPERATOR,
     Kind.BUDGET_SPEND: Role.CLIENT,
     Kind.UPDATE_COMMIT: Role.CLIENT,

@@ -135,7 +135,8 @@ class Roster:
     def next_committee(
         self, epoch: int, threshold: int, parties: tuple[Party, ...], former: Sequence[Committee]
     ) -> Committee:
-        """Check a later committee: the right names, and keys that nobody had before.
+        """Check a later committee: the right names, and keys that nobody had before, in any of the `former` committees,
+        those among them that never came into office.
 
         Raises:
             DecodeError, ValueError: it cannot be.

@@ -122,8 +122,8 @@ class MemberKey:
             others = tuple(other for other in range(sharing.pieces) if other != number) if shamir else ()
             if held.piece != number or held.paired != others:
                 raise ValueError(
-                    f"piece {number} of {sharing.tag} must be that piece, with keys in common with pieces {others}: take "
-                    "it from " + ("join_piece" if shamir else "check_piece, or from join_piece after a handover")
+                    f"piece {number} of {sharing.tag} must be that piece, with keys in common with pieces {others}: "
+                    "take it from " + ("join_piece" if shamir else "check_piece, or from join_piece after a handover")
                 )
         if not 0 <= epoch < 1 << 32:
             raise ValueError(f"an epoch is a 32-bit number, not {epoch}")

@@ -126,8 +126,8 @@ class ShamirSharing:
     """Member i holds the value at the point i of a polynomial of degree t-1 over R_q, prime by prime.
 
     t-1 members know nothing; t interpolate. Each piece has one holder, so a wrong answer shows only when the sum does
-    not open. Shares of zero, drawn for each active set, hide single answers, so answering a ciphertext in two sets gives
-    no piece away; but the second costs a second opening, with noise of its own, and members refuse it.
+    not open. Shares of zero, drawn for each active set, hide single answers, so answering a ciphertext in two sets
+    gives no piece away; but the second costs a second opening, with noise of its own, and members refuse it.
     """
 
     members: int

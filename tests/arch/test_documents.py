@@ -12,6 +12,7 @@ from tests.arch.sources import ROOT, documents
 DOCUMENTS = documents()
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
+WIDTH = 120
 OUR_PATH = re.compile(r"`((?:ledger|protocols|secure_bfl|tests|docs|bench)/[\w./-]*)`")
 
 
@@ -74,6 +75,34 @@ def test_the_check_sees_a_broken_link(text: str) -> None:
 )
 def test_the_check_passes_a_good_link(text: str) -> None:
     assert list(broken_links(ROOT / "README.md", text)) == []
+
+
+def long_lines(text: str) -> Iterator[str]:
+    """Lines of prose that are too long; not tables, headings, printed code, or what a link's target makes long."""
+    for line in FENCE.sub("", text).splitlines():
+        prose = not line.startswith(("|", "#", "    "))
+        if prose and len(re.sub(r"\]\([^)]*\)", "]", line)) > WIDTH:
+            yield line
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_prose_is_wrapped(path: Path) -> None:
+    assert list(long_lines(path.read_text(encoding="utf-8"))) == []
+
+
+def test_the_check_sees_a_long_line() -> None:
+    words = "a word " * 20
+    assert list(long_lines(words)) == [words]
+    assert list(long_lines(f"- {words}\n")) == [f"- {words}"]
+    for other in (
+        f"| {words} |",
+        f"## {words}",
+        f"    {words}",
+        f"```\n{words}\n```",
+        f"[a]({'b' * WIDTH})",
+        "a" * WIDTH,
+    ):
+        assert list(long_lines(other)) == []
 
 
 def test_every_document_is_in_the_index() -> None:

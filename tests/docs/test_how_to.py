@@ -1,4 +1,4 @@
-"""The Python of the how-to pages runs as it stands, block after block. (That of the TenSEAL page is run with its users.)"""
+"""The Python of the how-to pages runs as it stands. (That of the TenSEAL page is run where its users are tested.)"""
 
 import re
 from pathlib import Path

@@ -69,7 +69,9 @@ class ColludingMember(Member):
     def vote(self, board: Board, number: int) -> None:
         announced = board.round(number).aggregate
         assert announced is not None
-        board.append(AggregateVote(number, announced.ciphertext), self.name, self.identity.signing)
+        board.append(
+            AggregateVote(number, board.round(number).closing, announced.ciphertext), self.name, self.identity.signing
+        )
 
     def _recomputed(self, board: Board, number: int) -> EncryptedVector:
         request = board.round(number).request

@@ -21,7 +21,7 @@ from secure_bfl.plan import FederationPlan
 from secure_bfl.publication import publish_run
 from secure_bfl.results import final_model
 from tests.secure_bfl.federation import NOW, Federation
-from tests.secure_bfl.keyrun import incoming
+from tests.secure_bfl.keyrun import incoming, office
 
 CLIENTS = 3
 
@@ -53,7 +53,9 @@ def change(federation: Federation, members: int, threshold: int) -> list[Member]
     """Hand the key on; the result are the former members."""
     former, epoch = federation.members, federation.board.replay.committee.epoch + 1
     new = incoming(federation, members, epoch)
-    change_committee(federation.board, federation.operator, former, new, threshold=threshold)
+    change_committee(
+        federation.board, federation.operator, former, new, threshold=threshold, witnesses=office(federation), now=NOW
+    )
     federation.members = new
     return former
 
@@ -142,7 +144,9 @@ def test_who_left_is_refused_and_refuses(tmp_path: Path) -> None:
     total = board.round(2).aggregate
     assert total is not None
     with pytest.raises(StateError, match="member-1 is not in the committee of epoch 1"):
-        board.append(AggregateVote(2, total.ciphertext), former[0].name, former[0].identity.signing)
+        board.append(
+            AggregateVote(2, board.round(2).closing, total.ciphertext), former[0].name, former[0].identity.signing
+        )
     for member in federation.members:
         member.vote(board, 2)
     federation.request(2)
@@ -161,7 +165,9 @@ def test_an_abandoned_change_is_noted_and_harms_nothing(tmp_path: Path) -> None:
     model = one_round(federation, 1, federation.zero)
     board = federation.board
     lost = incoming(federation, 4, 1)
-    announce_change(board, federation.operator, federation.members, lost, threshold=2)
+    announce_change(
+        board, federation.operator, federation.members, lost, threshold=2, witnesses=office(federation), now=NOW
+    )
     last = one_round(federation, 2, model)  # those in office serve it
     assert board.replay.ceremony.abandoned
     change(federation, 3, 2)

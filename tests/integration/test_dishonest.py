@@ -194,7 +194,8 @@ class AnswersTwice(Member):
     def answer(self, board: Board, number: int) -> None:
         super().answer(board, number)
         digest = board.blobs.put(b"another answer")
-        board.append(PartialAnswer(number, 0, digest), self.name, self.identity.signing)
+        attempt = board.round(number).attempts[0]
+        board.append(PartialAnswer(number, 0, attempt.entry, digest), self.name, self.identity.signing)
 
 
 def test_an_aggregate_answered_twice(folder: PublicFolder) -> None:
@@ -207,7 +208,7 @@ class VotesOtherwise(Member):
     """Votes for a sum of its own."""
 
     def vote(self, board: Board, number: int) -> None:
-        board.append(AggregateVote(number, bytes(32)), self.name, self.identity.signing)
+        board.append(AggregateVote(number, board.round(number).closing, bytes(32)), self.name, self.identity.signing)
 
 
 def test_a_vote_for_another_sum_names_the_member(folder: PublicFolder) -> None:

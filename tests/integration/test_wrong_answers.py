@@ -28,6 +28,7 @@ from secure_bfl.answers import faults
 from secure_bfl.board import Board
 from secure_bfl.client import Client
 from secure_bfl.datasets import load
+from secure_bfl.disputes import challenge
 from secure_bfl.errors import RefusedError
 from secure_bfl.layout import PublicFolder
 from secure_bfl.member import Member
@@ -154,7 +155,7 @@ class Wrong(Member):
 
     def send(self, board: Board, attempt: Attempt, data: bytes) -> None:
         """Publish an answer."""
-        body = PartialAnswer(attempt.request.round, attempt.request.attempt, board.blobs.put(data))
+        body = PartialAnswer(attempt.request.round, attempt.request.attempt, attempt.entry, board.blobs.put(data))
         board.append(body, self.name, self.identity.signing)
 
 
@@ -259,7 +260,8 @@ class LiesOnly(Member):
         attempt = board.round(number).attempt
         if attempt is not None and not attempt.unanswered and self.name not in attempt.checks:
             size, held = fingerprint_bytes(board.roster.plan.suite), FIVE.held_by(self.number)
-            body = PieceCheck(number, attempt.request.attempt, (bytes(size),) * len(held))
+            random = challenge(board.replay.context, number, attempt)
+            body = PieceCheck(number, attempt.request.attempt, random, (bytes(size),) * len(held))
             board.append(body, self.name, self.identity.signing)
 
 
@@ -338,7 +340,7 @@ class Missing(Wrong):
     """Names an answer that it does not publish."""
 
     def send(self, board: Board, attempt: Attempt, data: bytes) -> None:
-        body = PartialAnswer(attempt.request.round, attempt.request.attempt, blob_digest(data))
+        body = PartialAnswer(attempt.request.round, attempt.request.attempt, attempt.entry, blob_digest(data))
         board.append(body, self.name, self.identity.signing)
 
 

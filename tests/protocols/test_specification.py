@@ -63,7 +63,9 @@ def test_every_section_that_a_specification_cites_exists(document: str) -> None:
 @pytest.mark.parametrize("document", ["packing", "wire", "tckks"])
 def test_the_functions_named_in_a_specification_exist(document: str) -> None:
     modules = [importlib.import_module(name) for name in MODULES]
-    named = re.findall(r" {6,}((?:`?[A-Za-z_]+(?:\.[a-z_0-9]+)?`?(?:, )?)+)$", text(document), re.MULTILINE)
+    one = r"(?:`[A-Za-z_.0-9]+`|[A-Za-z_.0-9]+)"
+    named = re.findall(rf"→ ({one}(?:, {one})*)", text(document))
+    assert len(named) == text(document).count("→")
     names = [name.strip("` ") for line in named for name in line.split(",")]
     assert len(names) >= 5
     for name in names:

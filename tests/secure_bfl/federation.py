@@ -34,11 +34,11 @@ def digest(*words: object) -> bytes:
     return hashlib.sha256(repr(words).encode()).digest()
 
 
-def identity_of(name: str, role: Role) -> Identity:
-    """The same identity on every call."""
+def identity_of(name: str, role: Role, attempt: int = 0) -> Identity:
+    """The same identity on every call; another one for another attempt to bring a committee into office."""
     secrets = Secrets()
     for key in Identity.fresh_secrets(role):
-        secrets.put(key, digest("seed", name, key))
+        secrets.put(key, digest("seed", name, key, *([attempt] if attempt else [])))
     return Identity(name, role, secrets)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ledger import Witness
+from ledger import CosigningWitness, Witness
 from protocols.arrays import UInt64Array
 from protocols.errors import KeyGenerationError
 from protocols.ring import ring
@@ -24,7 +24,7 @@ from secure_bfl.member import Member
 from secure_bfl.messages import AddendCommit, Role
 from secure_bfl.plan import FederationPlan
 from secure_bfl.roster import member_name
-from tests.secure_bfl.federation import Disk, Federation, digest, identity_of
+from tests.secure_bfl.federation import NOW, Disk, Federation, digest, identity_of
 
 SMALL = 3
 """The most replicated pieces in these tests, so that 3 of 4 is Shamir's sharing already, and stays quick."""
@@ -54,11 +54,21 @@ REPLICATED, SHAMIR = (3, 2), (4, 3)
 """Members and threshold of the two committees, one of each sharing."""
 
 
+def office(federation: Federation) -> dict[str, CosigningWitness | None]:
+    """The witnesses of all members in office, those that deal nothing among them."""
+    disks = {name: federation.disks[name] for name in federation.board.replay.committee.members}
+    return {
+        name: Witness(name, disk.identity.note, federation.log.verifier, disk.witness) for name, disk in disks.items()
+    }
+
+
 def started(federation: Federation, members: int, threshold: int) -> list[Member]:
     """Announce a change, and have everybody in office approve it."""
     board, epoch = federation.board, federation.board.replay.committee.epoch + 1
     new = incoming(federation, members, epoch)
-    change = announce_change(board, federation.operator, federation.members, new, threshold=threshold)
+    change = announce_change(
+        board, federation.operator, federation.members, new, threshold=threshold, witnesses=office(federation), now=NOW
+    )
     for member in federation.members:
         member.approve(board, change)
     return new
@@ -68,7 +78,9 @@ def changed(federation: Federation, members: int, threshold: int) -> list[Member
     """A whole change; the result are the former members."""
     former = federation.members
     new = incoming(federation, members, federation.board.replay.committee.epoch + 1)
-    change_committee(federation.board, federation.operator, former, new, threshold=threshold)
+    change_committee(
+        federation.board, federation.operator, former, new, threshold=threshold, witnesses=office(federation), now=NOW
+    )
     federation.members = new
     return former
 
@@ -100,9 +112,9 @@ def checked(federation: Federation) -> dict[str, tuple[str, ...]]:
 
 def incoming(federation: Federation, members: int, epoch: int) -> list[Member]:
     """The members of a later epoch, with new keys."""
-    made = []
+    made, attempt = [], len(federation.board.replay.ceremonies) - epoch
     for number in range(1, members + 1):
-        identity = identity_of(member_name(number, epoch), Role.MEMBER)
+        identity = identity_of(member_name(number, epoch), Role.MEMBER, attempt)
         disk = federation.disks[identity.name] = Disk.new(federation.plan, identity)
         witness = Witness(identity.name, identity.note, federation.log.verifier, disk.witness)
         made.append(Member(identity, journal=disk.journal, witness=witness))

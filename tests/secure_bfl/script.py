@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ledger import Log, MemoryBlobs, MemoryStore, MemoryWitnessStore, SigningKey, Value, Witness, sign_entry
 from protocols.tckks import Purpose, fingerprint_bytes
 from secure_bfl.board import Board
+from secure_bfl.disputes import challenge
 from secure_bfl.messages import (
     DENSE,
     AddendCommit,
@@ -109,6 +110,11 @@ class Script:
         key = self.identities[sender].signing if key is None else key
         return sign_entry(kind, sender, value, key, context=self.context if context is None else context)
 
+    @property
+    def position(self) -> bytes:
+        """Where the founding is: what its entries are bound to."""
+        return self._board.replay.context
+
     def dealt(self, name: str) -> list[int]:
         """The pieces a member deals."""
         sharing = self.plan.sharing
@@ -131,22 +137,25 @@ class Script:
         self._phase = 1
         for name in self.members:
             self._add(
-                KeyCommit(0, tuple(AddendCommit(p, digest("part", p), digest("dealing", p)) for p in self.dealt(name))),
+                KeyCommit(
+                    self.position,
+                    tuple(AddendCommit(p, digest("part", p), digest("dealing", p)) for p in self.dealt(name)),
+                ),
                 name,
             )
         self._phase = 2
         for name in self.members:
-            self._add(KeyReveal(0, tuple(self.dealt(name)), digest("deliveries", name)), name)
+            self._add(KeyReveal(self.position, tuple(self.dealt(name)), digest("deliveries", name)), name)
         self._phase = 3
         for name in self.members:
-            self._add(KeyCheck(0, digest("joint key")), name)
+            self._add(KeyCheck(self.position, digest("joint key"), ()), name)
         self._phase = 4
         for name in self.members:
             held = sharing.held_by(member_number(name))
-            self._add(KeyAnswer(0, tuple(TrialAnswer(0, p, digest("answer", p)) for p in held)), name)
+            self._add(KeyAnswer(self.position, tuple(TrialAnswer(0, p, digest("answer", p)) for p in held)), name)
         self._phase = 5
         for name in self.members:
-            self._add(KeyAccept(0, digest("joint key")), name)
+            self._add(KeyAccept(self.position, digest("joint key")), name)
 
     def _round(self, number: int) -> None:
         plan, opened = self.plan, self._phase
@@ -173,19 +182,30 @@ class Script:
         self._add(DecryptionRequest(number, 0, Purpose.UPDATE, digest("sum", number), active, certificate), OPERATOR)
         self._phase = opened + 8
         for member in active:
-            self._add(PartialAnswer(number, 0, self.entry_digest(), digest("share", number, member)), member_name(member))
+            self._add(self.answer(number, digest("share", number, member)), member_name(member))
         self._phase = opened + 9
         for name in self.members:
             self._add(self.check(number, name), name)
         self._phase = opened + 10
         self._add(Model(number, digest("model", number), -1), OPERATOR)
 
-    def check(self, number: int, name: str, *, attempt: int = 0, lies: Container[int] = ()) -> PieceCheck:
+    def vote(self, number: int, ciphertext: bytes) -> AggregateVote:
+        """A vote about the updates that the run counts in this round."""
+        return AggregateVote(number, self._board.round(number).closing, ciphertext)
+
+    def answer(self, number: int, data: bytes, *, replay: Replay | None = None) -> PartialAnswer:
+        """An answer to the last request of a round, of the run or of another replay."""
+        attempt = (self._board.replay if replay is None else replay).rounds[number - 1].attempts[-1]
+        return PartialAnswer(number, attempt.request.attempt, attempt.entry, data)
+
+    def check(self, number: int, name: str, *, lies: Container[int] = (), replay: Replay | None = None) -> PieceCheck:
         """A member's fingerprints: all holders of a piece agree, but for the pieces about which this one lies."""
+        replay = self._board.replay if replay is None else replay
+        asked = replay.rounds[number - 1].attempts[-1]
         size = fingerprint_bytes(self.plan.suite)
         held = self.plan.sharing.held_by(member_number(name))
         prints = tuple(bytes([piece, piece in lies]) * (size // 2) for piece in held)
-        return PieceCheck(number, attempt, prints)
+        return PieceCheck(number, asked.request.attempt, challenge(replay.context, number, asked), prints)
 
     def spend(self, number: int, name: str) -> BudgetSpend:
         """What a client spends in a round of the plan."""

@@ -17,7 +17,7 @@ from secure_bfl.local_training import Records
 from secure_bfl.member import KEY_STEPS, Member
 from tests.secure_bfl import keyrun
 from tests.secure_bfl.federation import NOW, Federation
-from tests.secure_bfl.keyrun import SMALL, checked, founded_on, incoming, small_plan, spoil, step
+from tests.secure_bfl.keyrun import SMALL, checked, founded_on, incoming, office, small_plan, spoil, step
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +73,15 @@ def test_a_stuck_change_is_noted_with_its_camps(shares: Sequence[Records], tmp_p
     federation.generate_key()
     spoil(federation, 2, keyrun.OtherDealing)
     new = incoming(federation, 3, 1)
-    change = announce_change(federation.board, federation.operator, federation.members, new, threshold=2)
+    change = announce_change(
+        federation.board,
+        federation.operator,
+        federation.members,
+        new,
+        threshold=2,
+        witnesses=office(federation),
+        now=NOW,
+    )
     for member in federation.members:
         member.approve(federation.board, change)
         member.commit(federation.board)
@@ -92,7 +100,15 @@ def test_refused_deliveries_are_noted(shares: Sequence[Records], tmp_path: Path)
     federation.generate_key()
     spoil(federation, 2, keyrun.Garbage)
     new = incoming(federation, 3, 1)
-    change = announce_change(federation.board, federation.operator, federation.members, new, threshold=2)
+    change = announce_change(
+        federation.board,
+        federation.operator,
+        federation.members,
+        new,
+        threshold=2,
+        witnesses=office(federation),
+        now=NOW,
+    )
     for member in federation.members:
         member.approve(federation.board, change)
     step(federation, Member.commit, Member.reveal)

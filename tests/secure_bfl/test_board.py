@@ -7,7 +7,7 @@ import pytest
 
 import ledger
 from ledger import BlobError, Log, MemoryBlobs, MemoryStore, StoreError
-from protocols.errors import DecodeError, KeyGenerationError
+from protocols.errors import CapacityError, DecodeError, KeyGenerationError
 from protocols.tckks import aggregate, commitment
 from secure_bfl.board import Board, Transcript
 from secure_bfl.errors import StateError
@@ -60,6 +60,9 @@ def test_the_sum_is_the_sum(voted: Federation) -> None:
     assert commitment(total.encode()) == announced.ciphertext
     with pytest.raises(ValueError, match="nothing to add"):
         board.sum_of(())
+    clients = board.roster.plan.clients
+    with pytest.raises(CapacityError, match=f"room for {clients} summed ciphertexts"):
+        board.sum_of(digests[:1] * (clients + 1))
 
 
 def test_ciphertexts_are_checked(voted: Federation) -> None:

@@ -25,8 +25,18 @@ from secure_bfl.messages import (
     KeyReveal,
 )
 from tests.secure_bfl import keyrun
-from tests.secure_bfl.federation import Federation, digest
-from tests.secure_bfl.keyrun import REPLICATED, SHAMIR, changed, founded_on, incoming, small_plan, spoil, started
+from tests.secure_bfl.federation import NOW, Federation, digest
+from tests.secure_bfl.keyrun import (
+    REPLICATED,
+    SHAMIR,
+    changed,
+    founded_on,
+    incoming,
+    office,
+    small_plan,
+    spoil,
+    started,
+)
 
 pytestmark = pytest.mark.usefixtures("small")
 
@@ -151,8 +161,8 @@ def test_who_is_in_office_drops_nothing(trio: Federation) -> None:
         trio.members[0].drop(trio.board)
     assert trio.members[0].identity.secrets.get("sealing") is not None
     member = trio.members[0]
-    with pytest.raises(StateError, match="not of a former committee of epoch 0"):
-        trio.board.append(KeyDrop(0), member.name, member.identity.signing)
+    with pytest.raises(StateError, match="not of a former committee"):
+        trio.board.append(KeyDrop(trio.board.replay.context), member.name, member.identity.signing)
 
 
 def test_who_left_drops_while_the_next_change_is_under_way(trio: Federation) -> None:
@@ -262,12 +272,15 @@ def test_a_member_deals_only_in_a_change_it_approved(trio: Federation) -> None:
     member = trio.members[0]
     with pytest.raises(StateError, match="is not under way"):
         member.approve(board, digest("no change"))
-    change = announce_change(board, trio.operator, trio.members, new, threshold=2)
+    change = announce_change(board, trio.operator, trio.members, new, threshold=2, witnesses=office(trio), now=NOW)
     with pytest.raises(RefusedError, match="did not approve") as caught:
         member.commit(board)
     assert caught.value.culprits == ("operator",)
     member.approve(board, change)
-    again = announce_change(board, trio.operator, trio.members, new, threshold=2)
+    with pytest.raises(StateError, match="member-1@1 has a key that was used before"):
+        announce_change(board, trio.operator, trio.members, new, threshold=2, witnesses=office(trio), now=NOW)
+    other = incoming(trio, 3, 1)
+    again = announce_change(board, trio.operator, trio.members, other, threshold=2, witnesses=office(trio), now=NOW)
     with pytest.raises(RefusedError, match="did not approve"):
         member.commit(board)
     member.approve(board, again)
@@ -285,9 +298,9 @@ def test_nothing_secret_is_opened_in_a_change(trio: Federation) -> None:
         for member in trio.members:
             step(member, board)
     with pytest.raises(StateError, match="no sealing key is opened in a committee change"):
-        board.append(Complaint(1, 0, bytes(32)), new[0].name, new[0].identity.signing)
+        board.append(Complaint(board.replay.ceremony.position, 0, bytes(32)), new[0].name, new[0].identity.signing)
     with pytest.raises(StateError, match="nobody opens seeds in a committee change"):
-        board.append(KeyOpen(1, ()), "member-1", trio.members[0].identity.signing)
+        board.append(KeyOpen(board.replay.ceremony.position, ()), "member-1", trio.members[0].identity.signing)
     with pytest.raises(StateError, match="seeds are never opened in a committee change"):
         trio.members[0].open_seeds(board)
 
@@ -301,21 +314,31 @@ def test_the_key_stays(trio: Federation) -> None:
         for member in trio.members:
             step(member, board)
     with pytest.raises(StateError, match="a committee change keeps the joint key"):
-        board.append(KeyCheck(1, digest("another key")), first.name, first.identity.signing)
-    with pytest.raises(StateError, match="the ceremony of epoch 1 is the newest one"):
-        board.append(KeyCheck(0, board.joint_key.digest), first.name, first.identity.signing)
+        board.append(
+            KeyCheck(board.replay.ceremony.position, digest("another key"), ()), first.name, first.identity.signing
+        )
+    with pytest.raises(StateError, match="is of another ceremony than the newest one"):
+        board.append(KeyCheck(board.replay.context, board.joint_key.digest, ()), first.name, first.identity.signing)
     with pytest.raises(StateError, match="member-1 is not in the committee of epoch 1"):
-        board.append(KeyCheck(1, board.joint_key.digest), "member-1", trio.members[0].identity.signing)
+        board.append(
+            KeyCheck(board.replay.ceremony.position, board.joint_key.digest, ()),
+            "member-1",
+            trio.members[0].identity.signing,
+        )
     for member in new:
         member.check(board)
     with pytest.raises(StateError, match="an acceptance before every member answered"):
-        board.append(KeyAccept(1, board.joint_key.digest), first.name, first.identity.signing)
+        board.append(
+            KeyAccept(board.replay.ceremony.position, board.joint_key.digest), first.name, first.identity.signing
+        )
     for member in new:
         member.answer_test(board)
     with pytest.raises(StateError, match="an acceptance of another key"):
-        board.append(KeyAccept(1, digest("another key")), first.name, first.identity.signing)
+        board.append(
+            KeyAccept(board.replay.ceremony.position, digest("another key")), first.name, first.identity.signing
+        )
     with pytest.raises(StateError, match="checked already"):
-        board.append(Complaint(1, 0, b""), first.name, first.identity.signing)
+        board.append(Complaint(board.replay.ceremony.position, 0, b""), first.name, first.identity.signing)
 
 
 def test_a_restart_goes_on(trio: Federation) -> None:
@@ -345,14 +368,18 @@ def test_a_restart_goes_on(trio: Federation) -> None:
 def test_what_comes_too_late_or_from_the_wrong_side(quartet: Federation) -> None:
     new = started(quartet, *REPLICATED)
     board, parties = quartet.board, quartet.members
-    mine = KeyCommit(1, (AddendCommit(3, b"", digest("dealing")),))
+    mine = KeyCommit(board.replay.ceremony.position, (AddendCommit(3, b"", digest("dealing")),))
     with pytest.raises(StateError, match="member-4 deals nothing in epoch 1"):
         board.append(mine, "member-4", parties[3].identity.signing)
-    body = KeyCommit(1, (AddendCommit(0, bytes(32), digest("dealing")),))
+    body = KeyCommit(board.replay.ceremony.position, (AddendCommit(0, bytes(32), digest("dealing")),))
     with pytest.raises(StateError, match="a public part's digest has 0 bytes here"):
         board.append(body, "member-1", parties[0].identity.signing)
     with pytest.raises(StateError, match=r"a reveal before member-1, member-2, member-3 committed"):
-        board.append(KeyReveal(1, (0,), digest("deliveries")), "member-1", parties[0].identity.signing)
+        board.append(
+            KeyReveal(board.replay.ceremony.position, (0,), digest("deliveries")),
+            "member-1",
+            parties[0].identity.signing,
+        )
     for member in new:
         member.commit(board)
         member.reveal(board)
@@ -376,15 +403,19 @@ def test_a_tie_is_refused_by_the_ledger(trio: Federation) -> None:
         member.commit(trio.board)
     first = trio.members[0]
     with pytest.raises(StateError, match="committed to different dealings, as many to one as to another"):
-        trio.board.append(KeyReveal(1, (1,), digest("deliveries")), first.name, first.identity.signing)
+        trio.board.append(
+            KeyReveal(trio.board.replay.ceremony.position, (1,), digest("deliveries")),
+            first.name,
+            first.identity.signing,
+        )
 
 
 def test_pieces_are_dropped_once(trio: Federation) -> None:
     former = changed(trio, *REPLICATED)
     with pytest.raises(StateError, match="member-1 dropped its pieces already"):
-        trio.board.append(KeyDrop(0), "member-1", former[0].identity.signing)
-    with pytest.raises(StateError, match="not of a former committee of epoch 1"):
-        trio.board.append(KeyDrop(1), "member-1", former[0].identity.signing)
+        trio.board.append(KeyDrop(trio.board.replay.context), "member-1", former[0].identity.signing)
+    with pytest.raises(StateError, match="drops what is of another ceremony than its own"):
+        trio.board.append(KeyDrop(trio.board.replay.ceremony.position), "member-1", former[0].identity.signing)
 
 
 def test_a_ceremony_is_one_thing_or_the_other(trio: Federation) -> None:

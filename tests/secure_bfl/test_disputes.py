@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from protocols.suites import suite
-from protocols.tckks import ReplicatedSharing, ShamirSharing, Sharing, fingerprint_bytes
+from protocols.tckks import ReplicatedSharing, ShamirSharing, Sharing, fingerprint_bytes, share_among
 from secure_bfl.disputes import Dispute, are_well_formed, challenge, convicted, disputes, has_checks
 from secure_bfl.messages import DecryptionRequest, PartialAnswer, PieceCheck
 from secure_bfl.roster import Committee, member_name
@@ -27,11 +27,14 @@ def attempt_of(sharing: Sharing, lies: dict[int, dict[int, int]], *, silent: tup
     request = DecryptionRequest(1, 0, 1, digest("sum"), (1, 2, 3), b"")
     asked = ("member-1", "member-2", "member-3")
     checks = {
-        member_name(m): PieceCheck(1, 0, tuple(bytes([lies.get(m, {}).get(p, 0)]) for p in sharing.held_by(m)))
+        member_name(m): PieceCheck(
+            1, 0, bytes(32), tuple(bytes([lies.get(m, {}).get(p, 0)]) for p in sharing.held_by(m))
+        )
         for m in range(1, sharing.members + 1)
         if m not in silent
     }
-    return Attempt(request, asked, {name: PartialAnswer(1, 0, digest(name)) for name in asked}, checks)
+    entry = digest("request")
+    return Attempt(request, asked, entry, {name: PartialAnswer(1, 0, entry, digest(name)) for name in asked}, checks)
 
 
 FIVE = ReplicatedSharing(5, 3)
@@ -95,6 +98,21 @@ def test_three_members_cannot_convict_each_other(script: Script) -> None:
     assert dispute.believed == ()
 
 
+UNDECIDED = {(3, 2), (4, 3), (5, 4), (6, 5), (7, 5), (7, 6), (8, 6), (8, 7), (9, 8), (10, 9), (11, 10), (12, 11)}
+
+
+def test_where_a_single_liar_is_convicted(script: Script) -> None:
+    """All have checked, and one lies about a piece: nobody is believed in exactly the committees of the limitations."""
+    found = set()
+    for members, threshold in ((n, t) for n in range(3, 33) for t in range(2, n)):
+        sharing = share_among(members, threshold)
+        if has_checks(sharing):
+            (dispute,) = disputes(attempt_of(sharing, {1: {sharing.held_by(1)[0]: 1}}), committee_of(script, sharing))
+            assert dispute.convicted in ((), ("member-1",))
+            found |= set() if dispute.convicted else {(members, threshold)}
+    assert found == UNDECIDED
+
+
 def test_who_cross_checks() -> None:
     assert has_checks(ReplicatedSharing(3, 2))
     assert not has_checks(ReplicatedSharing(3, 3)), "each piece has one holder"
@@ -104,23 +122,26 @@ def test_who_cross_checks() -> None:
 def test_the_length_of_a_check() -> None:
     small = suite(8192)
     size = fingerprint_bytes(small)
-    assert are_well_formed(PieceCheck(1, 0, (bytes(size),) * 3), small, 3)
+    assert are_well_formed(PieceCheck(1, 0, bytes(32), (bytes(size),) * 3), small, 3)
     for prints in ((bytes(size),) * 2, (bytes(size),) * 4, (bytes(size), bytes(size), bytes(size - 1)), ()):
-        assert not are_well_formed(PieceCheck(1, 0, prints), small, 3)
+        assert not are_well_formed(PieceCheck(1, 0, bytes(32), prints), small, 3)
 
 
-def test_the_challenge_is_fixed_by_every_answer(script: Script) -> None:
+def test_the_challenge_is_fixed_by_the_request_and_every_answer(script: Script) -> None:
     attempt = attempt_of(FIVE, {})
     answers = b"".join(digest(name) for name in attempt.asked)
-    label = b"secure-bfl/fingerprint/v1" + digest("run") + (1).to_bytes(4, "big") + b"\x00"
+    label = b"secure-bfl/fingerprint/v1" + digest("run") + (1).to_bytes(4, "big") + b"\x00" + digest("request")
     assert challenge(digest("run"), 1, attempt) == hashlib.sha256(label + answers).digest()
     seen = {challenge(digest("run"), 1, attempt), challenge(digest("other"), 1, attempt)}
     seen.add(challenge(digest("run"), 2, attempt))
     for name in attempt.asked:
         other = attempt_of(FIVE, {})
-        other.answers[name] = PartialAnswer(1, 0, digest("another"))
+        other.answers[name] = PartialAnswer(1, 0, other.entry, digest("another"))
         seen.add(challenge(digest("run"), 1, other))
-    assert len(seen) == 6
+    other = attempt_of(FIVE, {})
+    other.entry = digest("another request")
+    seen.add(challenge(digest("run"), 1, other))
+    assert len(seen) == 7
     del attempt.answers["member-2"]
     with pytest.raises(ValueError, match="no challenge before member-2 answered"):
         challenge(digest("run"), 1, attempt)

@@ -1,19 +1,23 @@
 """Every way in which a member can spoil the founding of a key, and who is convicted of it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from ledger import blob_digest
 from protocols.errors import BadShareError, KeyGenerationError
 from protocols.tckks import sharing as sharing_module
+from protocols.tckks.dealing import Dealing
+from protocols.tckks.subshare import SubShare
+from secure_bfl.board import Board
 from secure_bfl.datasets import load
 from secure_bfl.errors import RefusedError, StateError
 from secure_bfl.judging import Verdict, check_dry_run, dry_run_fails, judge_complaint, judge_opened, withheld_by
 from secure_bfl.key_member import KeyHolder
 from secure_bfl.local_training import Records
 from secure_bfl.member import KEY_STEPS, Member
-from secure_bfl.messages import AddendSeed, Complaint, KeyAnswer, KeyOpen, TrialAnswer
+from secure_bfl.messages import AddendSeed, Complaint, KeyAccept, KeyAnswer, KeyOpen, TrialAnswer
 from secure_bfl.roster import member_name
 from tests.secure_bfl import keyrun
 from tests.secure_bfl.federation import Federation, digest
@@ -132,7 +136,7 @@ def test_a_false_complaint_convicts_the_complainant(either: Federation) -> None:
         for a in either.board.replay.ceremony.addends
         if any(slot[1] == 3 for slot in either.board.deliveries().slots(a, either.board.deliveries().deliverer(a)))
     )
-    body = Complaint(0, addend, liar.identity.sealing_seed())
+    body = Complaint(either.board.replay.ceremony.position, addend, liar.identity.sealing_seed())
     either.board.append(body, liar.name, liar.identity.signing)
     verdict = judge_complaint(either.board, liar.name)
     assert verdict.guilty == "member-3"
@@ -145,14 +149,16 @@ def test_a_false_complaint_convicts_the_complainant(either: Federation) -> None:
 def test_a_complaint_about_right_public_bytes_is_false(either: Federation) -> None:
     step(either, Member.commit, Member.reveal)
     liar = either.members[0]
-    either.board.append(Complaint(0, 1, b""), liar.name, liar.identity.signing)
+    either.board.append(Complaint(either.board.replay.ceremony.position, 1, b""), liar.name, liar.identity.signing)
     assert judge_complaint(either.board, liar.name).guilty == "member-1"
 
 
 def test_a_complainant_opens_its_own_key(either: Federation) -> None:
     step(either, Member.commit, Member.reveal)
     liar = either.members[0]
-    either.board.append(Complaint(0, 1, bytes(32)), liar.name, liar.identity.signing)
+    either.board.append(
+        Complaint(either.board.replay.ceremony.position, 1, bytes(32)), liar.name, liar.identity.signing
+    )
     verdict = judge_complaint(either.board, liar.name)
     assert verdict == Verdict("member-1", "member-1 opened another sealing key than its own")
 
@@ -174,7 +180,7 @@ def lie(federation: Federation, number: int, data: Callable[[bytes], bytes]) -> 
     for answer in rest:
         federation.board.blobs.put(twin.blobs._blobs[answer.digest])
     wrong = federation.board.blobs.put(data(twin.blobs._blobs[first.digest]))
-    body = KeyAnswer(0, (TrialAnswer(first.trial, first.piece, wrong), *rest))
+    body = KeyAnswer(federation.board.replay.ceremony.position, (TrialAnswer(first.trial, first.piece, wrong), *rest))
     federation.board.append(body, name, federation.members[number - 1].identity.signing)
 
 
@@ -189,10 +195,9 @@ def check_accept_refused(federation: Federation) -> None:
     assert federation.board.replay.ceremony.accepts == {}
 
 
-@pytest.mark.parametrize("data", [garbled, lambda data: data[:-1]], ids=["garbled", "short"])
-def test_a_wrong_answer_to_the_dry_run_is_named(either: Federation, data: Callable[[bytes], bytes]) -> None:
+def test_a_wrong_answer_to_the_dry_run_is_named(either: Federation) -> None:
     step(either, Member.commit, Member.reveal, Member.check)
-    lie(either, 2, data)
+    lie(either, 2, garbled)
     step(either, Member.answer_test)
     assert dry_run_fails(either.board)
     check_accept_refused(either)
@@ -208,6 +213,16 @@ def test_a_wrong_answer_to_the_dry_run_is_named(either: Federation, data: Callab
         check_dry_run(either.board)
     assert caught.value.culprits == ("member-2",)
     assert either.board.replay.ignored == []
+
+
+def test_an_answer_of_another_length_is_withheld(shamir: Federation) -> None:
+    """Whoever keeps the blobs can cut one short: so that is no reason to open anything."""
+    step(shamir, Member.commit, Member.reveal, Member.check)
+    lie(shamir, 2, lambda data: data[:-1])
+    step(shamir, Member.answer_test)
+    assert not dry_run_fails(shamir.board)
+    with pytest.raises(BadShareError, match="member-2 withholds an answer"):
+        check_dry_run(shamir.board)
 
 
 @pytest.mark.parametrize("cheat", [keyrun.OtherSecret, keyrun.PairOff])
@@ -253,7 +268,7 @@ def test_who_opens_another_seed_is_named(either: Federation) -> None:
     lie(either, 2, garbled)
     step(either, Member.answer_test)
     mine = either.board.replay.ceremony.dealt_by("member-2")
-    body = KeyOpen(0, tuple(AddendSeed(addend, digest("other")) for addend in mine))
+    body = KeyOpen(either.board.replay.ceremony.position, tuple(AddendSeed(addend, digest("other")) for addend in mine))
     either.board.append(body, "member-2", either.members[1].identity.signing)
     step(either, Member.open_seeds)
     assert {v.guilty for v in judge_opened(either.board)} == {"member-2"}
@@ -267,7 +282,7 @@ def test_nobody_opens_a_key_that_works(either: Federation) -> None:
             member.open_seeds(either.board)
     liar = either.members[0]
     seeds = tuple(AddendSeed(seed.piece, seed.reveal()) for seed in liar._holder._dealt(either.board))
-    either.board.append(KeyOpen(0, seeds), liar.name, liar.identity.signing)
+    either.board.append(KeyOpen(either.board.replay.ceremony.position, seeds), liar.name, liar.identity.signing)
     assert judge_opened(either.board) == [Verdict("member-1", "it opened its seeds although the dry run holds")]
     with pytest.raises(KeyGenerationError) as caught:
         either.members[1].accept(either.board)
@@ -290,7 +305,130 @@ def test_a_withheld_answer_names_its_sender(either: Federation) -> None:
     with pytest.raises(BadShareError, match=r"member-2.* withholds an answer") as caught:
         check_dry_run(either.board)
     assert "member-2" in caught.value.culprits
-    assert dry_run_fails(either.board)
+    assert not dry_run_fails(either.board), "nobody opens a seed because bytes were lost"
+    for member in either.members[:2]:
+        with pytest.raises(RefusedError, match="the dry run does not fail"):
+            member.open_seeds(either.board)
+
+
+# Bytes that are missing convict nobody.
+
+
+def test_a_lost_blob_does_not_make_a_complaint_right(either: Federation) -> None:
+    step(either, Member.commit, Member.reveal)
+    state, liar = either.board.replay.ceremony, either.members[2]
+    addend = next(a for a in state.addends if state.delivered[a][0] == "member-1")
+    either.board.append(Complaint(state.position, addend, b""), liar.name, liar.identity.signing)
+    assert judge_complaint(either.board, liar.name).guilty == "member-3"
+    counted = state.commitment(addend)
+    assert counted is not None
+    for lost in (counted[0].part, state.delivered[addend][1].deliveries):
+        kept = either.blobs._blobs.pop(lost)
+        verdict = judge_complaint(Board(either.log, either.blobs), liar.name)
+        assert verdict.guilty is None
+        assert "the complaint of member-3 cannot be judged: member-1 withholds" in str(verdict)
+        with pytest.raises(KeyGenerationError, match="cannot be judged") as caught:
+            check_dry_run(Board(either.log, either.blobs))
+        assert caught.value.culprits == ()
+        either.blobs._blobs[lost] = kept
+
+
+def test_a_lost_sub_share_does_not_make_a_complaint_right(shamir: Federation) -> None:
+    step(shamir, Member.commit, Member.reveal)
+    state, liar = shamir.board.replay.ceremony, shamir.members[3]
+    body = Complaint(state.position, 0, liar.identity.sealing_seed())
+    shamir.board.append(body, liar.name, liar.identity.signing)
+    assert judge_complaint(shamir.board, liar.name).guilty == "member-4"
+    section = shamir.board.deliveries()._section(0)
+    (lost,) = {slot.masked for (_, holder), slot in section.slots.items() if holder == 4}
+    del shamir.blobs._blobs[lost]
+    assert judge_complaint(shamir.board, liar.name).guilty is None
+
+
+def test_lost_answers_convict_nobody_who_opened(either: Federation) -> None:
+    """Who opened without grounds is known as long as the answers are there, and cannot be told afterwards."""
+    step(either, *KEY_STEPS[:-1])
+    state = either.board.replay.ceremony
+    for member in either.members:
+        if mine := state.dealt_by(member.name):
+            seeds = {s.piece: s for s in member._holder._dealt(either.board)}
+            body = KeyOpen(state.position, tuple(AddendSeed(a, seeds[a].reveal()) for a in mine))
+            either.board.append(body, member.name, member.identity.signing)
+    assert {v.guilty for v in judge_opened(either.board)} == set(state.opens)
+    del either.blobs._blobs[state.answers["member-2"].answers[0].digest]
+    (verdict,) = judge_opened(either.board)
+    assert verdict.guilty is None
+    assert "cannot be judged" in verdict.reason
+    state.opens.pop("member-1")
+    (verdict,) = judge_opened(either.board)
+    assert verdict.guilty is None
+
+
+def test_opened_seeds_convict_without_any_blob(either: Federation) -> None:
+    step(either, Member.commit, Member.reveal, Member.check)
+    lie(either, 2, garbled)
+    step(either, Member.answer_test, Member.open_seeds)
+    either.blobs._blobs.clear()
+    verdicts = judge_opened(Board(either.log, either.blobs))
+    assert [v.guilty for v in verdicts] == ["member-2"]
+    assert "of the dry run is wrong" in verdicts[0].reason
+
+
+# Keys in common: pairs of pieces that no trial has together.
+
+
+class UnequalPair(keyrun.Skewed):
+    """Members 3 and 4 get different contributions to the key that they are to have in common, and nothing else does."""
+
+    def share(self, piece: int) -> SubShare:
+        share = Dealing.share(self, piece)
+        if piece != 3:
+            return share
+        pairs = tuple(digest("pair") if other == 2 else value for other, value in share.pairs.items())
+        return SubShare(self.terms, piece, share.contribution, share.value(), share.masks(), pairs=pairs)
+
+
+class UnequalDealer(keyrun.ChangedDealing):
+    """Deals such pairs."""
+
+    def changed(self, dealing: Dealing, board: Board) -> Dealing:
+        return UnequalPair.of(dealing)
+
+
+def test_unequal_keys_in_common_are_found_before_the_dry_run_and_convict_the_dealer(shamir: Federation) -> None:
+    spoil(shamir, 2, UnequalDealer)
+    step(shamir, Member.commit, Member.reveal)
+    assert checked(shamir) == {}
+    state = shamir.board.replay.ceremony
+    assert state.unequal == {(2, 3): (("member-3",), ("member-4",))}
+    step(shamir, Member.answer_test)
+    assert dry_run_fails(shamir.board)
+    with pytest.raises(StateError, match="pieces 2 and 3 have no key in common: member-3 against member-4"):
+        shamir.members[0].accept(shamir.board)
+    accept = KeyAccept(state.position, shamir.board.joint_key.digest)
+    with pytest.raises(StateError, match="an acceptance although two pieces have no key in common"):
+        shamir.board.append(accept, "member-1", shamir.members[0].identity.signing)
+    step(shamir, Member.open_seeds)
+    assert [v.guilty for v in judge_opened(shamir.board)] == ["member-2"]
+
+
+def test_who_states_wrong_keys_in_common_is_convicted(shamir: Federation) -> None:
+    step(shamir, Member.commit, Member.reveal)
+    for member in shamir.members[:3]:
+        member.check(shamir.board)
+    twin = shamir.copy()
+    twin.members[3].check(twin.board)
+    right = twin.board.replay.ceremony.checks["member-4"]
+    liar = shamir.members[3]
+    for pairs in ((), right.pairs[:-1], (*right.pairs[:-1], bytes(15))):
+        with pytest.raises(StateError, match="member-4 states 3 digests of 16 bytes of keys in common"):
+            shamir.board.append(replace(right, pairs=pairs), liar.name, liar.identity.signing)
+    body = replace(right, pairs=(*right.pairs[:-1], bytes(16)))
+    shamir.board.append(body, liar.name, liar.identity.signing)
+    step(shamir, Member.answer_test, Member.open_seeds)
+    verdicts = judge_opened(shamir.board)
+    assert [v.guilty for v in verdicts] == ["member-4"]
+    assert "the digests it states of the keys that its piece has in common with others are wrong" in verdicts[0].reason
 
 
 # Forks: no member both accepts and opens.

@@ -53,7 +53,7 @@ def test_commitments_shown_after_the_reveal_are_refused(founded: Federation) -> 
         member.commit(fork.board)
     mine = fork.board.replay.ceremony.dealt_by(late.name)
     parts = tuple(AddendCommit(addend, digest("chosen last"), digest("dealing")) for addend in mine)
-    fork.board.append(KeyCommit(0, parts), late.name, late.identity.signing)
+    fork.board.append(KeyCommit(fork.board.replay.context, parts), late.name, late.identity.signing)
     for again in (first, fork.member(1)):
         with pytest.raises(StateError, match=r"commitments/.* was claimed before"):
             again.reveal(fork.board)

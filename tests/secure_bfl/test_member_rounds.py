@@ -43,7 +43,7 @@ def request_of(federation: Federation, aggregate: bytes, *, voters: tuple[int, .
     operator = federation.operator
     federation.board.append(Aggregate(1, aggregate), operator.name, operator.identity.signing)
     for number in voters:
-        signed_by(federation, number, AggregateVote(1, aggregate))
+        signed_by(federation, number, AggregateVote(1, federation.board.round(1).closing, aggregate))
     federation.request(1)
     assert federation.board.round(1).request is not None
 

@@ -18,6 +18,7 @@ from secure_bfl.messages import (
     AggregateVote,
     Body,
     BudgetSpend,
+    ChangeCertificate,
     CommitteeChange,
     Complaint,
     DecryptionRequest,
@@ -48,27 +49,28 @@ EXAMPLES: tuple[Body, ...] = (
     PARTY,
     Genesis("origin", b"plan", (PARTY,)),
     AddendCommit(1, DIGEST, DIGEST),
-    KeyCommit(0, (AddendCommit(0, DIGEST, DIGEST), AddendCommit(1, b"", DIGEST))),
-    KeyReveal(0, (0, 1), DIGEST),
-    KeyCheck(0, DIGEST),
+    KeyCommit(DIGEST, (AddendCommit(0, DIGEST, DIGEST), AddendCommit(1, b"", DIGEST))),
+    KeyReveal(DIGEST, (0, 1), DIGEST),
+    KeyCheck(DIGEST, DIGEST, (bytes(16),)),
     TrialAnswer(0, 1, DIGEST),
-    KeyAnswer(0, (TrialAnswer(0, 1, DIGEST),)),
-    KeyAccept(0, DIGEST),
-    Complaint(0, 3, b"seed"),
+    KeyAnswer(DIGEST, (TrialAnswer(0, 1, DIGEST),)),
+    KeyAccept(DIGEST, DIGEST),
+    Complaint(DIGEST, 3, b"seed"),
     AddendSeed(3, DIGEST),
-    KeyOpen(0, (AddendSeed(3, DIGEST),)),
+    KeyOpen(DIGEST, (AddendSeed(3, DIGEST),)),
     CommitteeChange(1, 2, (PARTY,), (1, 2)),
-    KeyDrop(0),
+    KeyDrop(DIGEST),
+    ChangeCertificate(DIGEST, b"note"),
     RoundOpen(1, DIGEST),
     BudgetSpend(1, 10, 2698, 1_000_000, DIGEST),
     UpdateCommit(1, 0, DIGEST, b""),
     RoundClose(1, (4, 5)),
     Aggregate(1, DIGEST),
-    AggregateVote(1, DIGEST),
+    AggregateVote(1, DIGEST, DIGEST),
     DecryptionRequest(1, 0, 1, DIGEST, (1, 2, 3), b"note"),
-    PartialAnswer(1, 0, DIGEST),
+    PartialAnswer(1, 0, DIGEST, DIGEST),
     Model(1, DIGEST, -1),
-    PieceCheck(1, 0, (b"one", b"two")),
+    PieceCheck(1, 0, DIGEST, (b"one", b"two")),
     RoundVoid(1, "a reason"),
 )
 each = pytest.mark.parametrize("body", EXAMPLES, ids=lambda body: type(body).__name__)
@@ -80,7 +82,7 @@ DIGESTS = st.binary(min_size=32, max_size=32)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=messages.MAX_TEXT)
 PARTIES = st.builds(Party, TEXT, st.sampled_from(Role), DIGESTS, BYTES, BYTES)
 SEVERAL = st.lists(INTEGERS, max_size=9).map(tuple)
-PLAIN = (RoundOpen, Aggregate, AggregateVote, KeyCheck, KeyAccept, AddendSeed)
+PLAIN = (RoundOpen, Aggregate, AddendSeed)
 ADDENDS = st.builds(AddendCommit, INTEGERS, BYTES, DIGESTS)
 TRIALS = st.builds(TrialAnswer, INTEGERS, INTEGERS, DIGESTS)
 SEEDS = st.builds(AddendSeed, INTEGERS, DIGESTS)
@@ -89,20 +91,24 @@ BODY = st.one_of(
     ADDENDS,
     TRIALS,
     st.builds(Genesis, TEXT, BYTES, st.lists(PARTIES, max_size=5).map(tuple)),
-    st.builds(KeyCommit, INTEGERS, st.lists(ADDENDS, max_size=5).map(tuple)),
-    st.builds(KeyReveal, INTEGERS, SEVERAL, DIGESTS),
-    st.builds(KeyAnswer, INTEGERS, st.lists(TRIALS, max_size=5).map(tuple)),
-    st.builds(Complaint, INTEGERS, INTEGERS, BYTES),
-    st.builds(KeyOpen, INTEGERS, st.lists(SEEDS, max_size=5).map(tuple)),
+    st.builds(KeyCommit, DIGESTS, st.lists(ADDENDS, max_size=5).map(tuple)),
+    st.builds(KeyReveal, DIGESTS, SEVERAL, DIGESTS),
+    st.builds(KeyAnswer, DIGESTS, st.lists(TRIALS, max_size=5).map(tuple)),
+    st.builds(Complaint, DIGESTS, INTEGERS, BYTES),
+    st.builds(KeyOpen, DIGESTS, st.lists(SEEDS, max_size=5).map(tuple)),
     st.builds(CommitteeChange, INTEGERS, INTEGERS, st.lists(PARTIES, max_size=5).map(tuple), SEVERAL),
-    st.builds(KeyDrop, INTEGERS),
+    st.builds(KeyCheck, DIGESTS, DIGESTS, st.lists(BYTES, max_size=9).map(tuple)),
+    st.builds(KeyAccept, DIGESTS, DIGESTS),
+    st.builds(ChangeCertificate, DIGESTS, BYTES),
+    st.builds(KeyDrop, DIGESTS),
     st.builds(BudgetSpend, INTEGERS, INTEGERS, INTEGERS, INTEGERS, DIGESTS),
     st.builds(UpdateCommit, INTEGERS, INTEGERS, DIGESTS, BYTES),
     st.builds(RoundClose, INTEGERS, SEVERAL),
     st.builds(DecryptionRequest, INTEGERS, INTEGERS, INTEGERS, DIGESTS, SEVERAL, BYTES),
-    st.builds(PartialAnswer, INTEGERS, INTEGERS, DIGESTS),
+    st.builds(AggregateVote, INTEGERS, DIGESTS, DIGESTS),
+    st.builds(PartialAnswer, INTEGERS, INTEGERS, DIGESTS, DIGESTS),
     st.builds(Model, INTEGERS, DIGESTS, INTEGERS),
-    st.builds(PieceCheck, INTEGERS, INTEGERS, st.lists(BYTES, max_size=9).map(tuple)),
+    st.builds(PieceCheck, INTEGERS, INTEGERS, DIGESTS, st.lists(BYTES, max_size=9).map(tuple)),
     st.builds(RoundVoid, INTEGERS, TEXT),
     *(st.builds(kind, INTEGERS, DIGESTS) for kind in PLAIN),
 )
@@ -185,8 +191,8 @@ def test_unknown_roles_are_refused(role: Any) -> None:
 
 
 def test_limits_themselves_are_allowed() -> None:
-    assert Complaint.from_value([0, -1, bytes(messages.MAX_BYTES)]).addend == -1
-    assert Complaint.from_value([0, messages.MAX_INT, b""]).addend == messages.MAX_INT
+    assert Complaint.from_value([DIGEST, -1, bytes(messages.MAX_BYTES)]).addend == -1
+    assert Complaint.from_value([DIGEST, messages.MAX_INT, b""]).addend == messages.MAX_INT
     assert len(RoundClose.from_value([1, [0] * messages.MAX_LIST]).cohort) == messages.MAX_LIST
     assert Genesis.from_value(["x" * messages.MAX_TEXT, b"", []]).origin == "x" * messages.MAX_TEXT
 

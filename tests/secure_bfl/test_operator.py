@@ -10,7 +10,7 @@ from ledger import CosigningWitness
 from protocols.errors import QuorumError
 from secure_bfl.errors import StateError
 from secure_bfl.member import Member
-from secure_bfl.messages import MAX_TEXT, AggregateVote, PartialAnswer, PieceCheck, UpdateCommit
+from secure_bfl.messages import MAX_TEXT, AggregateVote, PartialAnswer, UpdateCommit
 from secure_bfl.plan import FederationPlan
 from secure_bfl.roster import OPERATOR
 from tests.secure_bfl.federation import NOW, Federation, digest
@@ -131,7 +131,7 @@ def test_the_sum_needs_votes(updated: Federation) -> None:
     operator.add_up(board, 1)
     federation.members[0].vote(board, 1)
     wrong = federation.members[1]
-    board.append(AggregateVote(1, digest("another sum")), wrong.name, wrong.identity.signing)
+    board.append(AggregateVote(1, board.round(1).closing, digest("another sum")), wrong.name, wrong.identity.signing)
     federation.members[3].vote(board, 1)
     with pytest.raises(QuorumError, match="needs the votes of 3 of 4 members, has 2") as caught:
         operator.request(board, 1, federation.witnesses, now=NOW)
@@ -195,8 +195,9 @@ def asked(federation: Federation) -> tuple[int, ...]:
 
 
 def answer_with(federation: Federation, number: int, digest_of_answer: bytes) -> None:
-    member, attempt = federation.members[number - 1], len(federation.board.round(1).attempts) - 1
-    federation.board.append(PartialAnswer(1, attempt, digest_of_answer), member.name, member.identity.signing)
+    member, attempt = federation.members[number - 1], federation.board.round(1).attempts[-1]
+    body = PartialAnswer(1, attempt.request.attempt, attempt.entry, digest_of_answer)
+    federation.board.append(body, member.name, member.identity.signing)
 
 
 def test_good_answers_stand(requested: Federation) -> None:
@@ -295,11 +296,12 @@ def test_an_undecided_dispute_makes_the_round_void(requested: Federation) -> Non
     play(federation, unchecked=(2, 4))
     twin, liar = federation.copy(), federation.members[1]
     twin.members[1].check_pieces(twin.board, 1)
-    honest = twin.board.round(1).attempts[0].checks["member-2"].fingerprints
+    check = twin.board.round(1).attempts[0].checks["member-2"]
+    honest = check.fingerprints
     index = federation.plan.sharing.held_by(2).index(2)
     assert 2 not in federation.plan.sharing.assignment(asked(federation))[2], "its answer is not concerned"
     lied = (*honest[:index], bytes(len(honest[index])), *honest[index + 1 :])
-    federation.board.append(PieceCheck(1, 0, lied), liar.name, liar.identity.signing)
+    federation.board.append(replace(check, fingerprints=lied), liar.name, liar.identity.signing)
     assert not settle(federation)
     void = federation.board.round(1).void
     assert void is not None

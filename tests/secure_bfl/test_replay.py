@@ -16,6 +16,7 @@ from secure_bfl.messages import (
     AggregateVote,
     Body,
     BudgetSpend,
+    ChangeCertificate,
     CommitteeChange,
     Complaint,
     DecryptionRequest,
@@ -42,7 +43,14 @@ from tests.secure_bfl.script import Script, State, check_ignored
 
 STRANGER = SigningKey.from_seed(bytes(32))
 KINDS = tuple(BODIES.values())
-UNUSED = (Complaint, KeyOpen, CommitteeChange, KeyDrop, RoundVoid)  # in a run in which nothing goes wrong or changes
+UNUSED = (
+    Complaint,
+    KeyOpen,
+    CommitteeChange,
+    ChangeCertificate,
+    KeyDrop,
+    RoundVoid,
+)  # in a run in which nothing goes wrong or changes
 LEGAL_KINDS = tuple(kind for kind in KINDS if kind not in UNUSED)
 
 
@@ -179,7 +187,7 @@ def test_only_the_right_role_may(script: Script, kind: type[Body]) -> None:
 def test_complaints_are_for_members(script: Script) -> None:
     replay = script.replay(script.first(KeyCheck))
     for sender in ("operator", "client-1"):
-        listed = check_ignored(replay, script.sign(Complaint(0, 0, bytes(32)), sender), hostile=True)
+        listed = check_ignored(replay, script.sign(Complaint(script.position, 0, bytes(32)), sender), hostile=True)
         assert listed.reason == "COMPLAINT is for the member"
 
 
@@ -214,7 +222,7 @@ def test_malformed_bodies_are_ignored(script: Script, kind: type[Body]) -> None:
 
 def test_unknown_kinds_are_kept_and_ignored(script: Script) -> None:
     replay = script.replay()
-    for kind in (0, 11, 15, 27, 2**64 - 1):
+    for kind in (0, 12, 15, 27, 2**64 - 1):
         listed = check_ignored(replay, script.sign_value(kind, [1, 2], "operator"), hostile=False)
         assert listed.reason == f"kind {kind} is unknown to this version"
         assert listed.kind == kind
@@ -260,7 +268,7 @@ def test_a_dealer_commits_to_its_own_addends_only(script: Script) -> None:
     mine = script.dealt("member-1")
 
     def commit(*addends: int, size: int = 32) -> KeyCommit:
-        return KeyCommit(0, tuple(AddendCommit(a, bytes(size), digest("dealing")) for a in addends))
+        return KeyCommit(script.position, tuple(AddendCommit(a, bytes(size), digest("dealing")) for a in addends))
 
     for body in (commit(), commit(*script.dealt("member-2")), commit(*mine, 99), commit(*mine, *mine)):
         listed = check_ignored(replay, script.sign(body, "member-1"), hostile=True)
@@ -291,24 +299,39 @@ def test_a_dealer_delivers_all_that_is_due(script: Script) -> None:
     index = script.first(KeyReveal)
     mine = tuple(script.dealt("member-1"))
     for wrong in ((), (*mine, 99), (*mine, *mine), tuple(script.dealt("member-2"))):
-        data = script.sign(KeyReveal(0, wrong, digest("deliveries")), "member-1")
+        data = script.sign(KeyReveal(script.position, wrong, digest("deliveries")), "member-1")
         listed = check_ignored(script.replay(index), data, hostile=True)
         assert listed.reason == f"member-1 is to deliver addends {list(mine)}"
 
 
-def test_an_epoch_that_is_not_under_way(script: Script) -> None:
+def test_an_entry_of_another_ceremony(script: Script) -> None:
     for kind in (KeyCommit, KeyReveal, KeyCheck, KeyAnswer, KeyAccept):
         step = script.steps[script.first(kind)]
-        data = script.sign(replace(step.body, epoch=1), step.sender)  # type: ignore[type-var]  # a dataclass
-        listed = check_ignored(script.replay(script.first(kind)), data)
-        assert listed.reason == "the ceremony of epoch 0 is the newest one"
+        data = script.sign(replace(step.body, ceremony=digest("another")), step.sender)  # type: ignore[type-var]
+        listed = check_ignored(script.replay(script.first(kind)), data, hostile=True)
+        assert "is of another ceremony than the newest one" in listed.reason
+    for body in (Complaint(digest("another"), 0, b""), KeyOpen(digest("another"), ())):
+        listed = check_ignored(script.replay(script.first(KeyCheck)), script.sign(body, "member-1"), hostile=True)
+        assert "is of another ceremony than the newest one" in listed.reason
     with pytest.raises(ValueError, match="no ceremony of epoch 1"):
         script.replay().ceremony_of(1)
 
 
+def test_a_founding_needs_no_certificate(script: Script) -> None:
+    data = script.sign(ChangeCertificate(script.position, b""), "operator")
+    listed = check_ignored(script.replay(script.first(KeyCommit)), data, hostile=True)
+    assert listed.reason == "key generation needs no certificate"
+
+
+def test_no_keys_in_common_are_stated_of_replicated_pieces(script: Script) -> None:
+    data = script.sign(KeyCheck(script.position, digest("joint key"), (bytes(16),)), "member-1")
+    listed = check_ignored(script.replay(script.first(KeyCheck)), data, hostile=True)
+    assert listed.reason == "member-1 states 0 digests of 16 bytes of keys in common"
+
+
 def test_members_must_pin_one_key(script: Script) -> None:
     replay = script.replay(script.last(KeyCheck))
-    replay.apply(script.sign(KeyCheck(0, digest("another key")), "member-4"))
+    replay.apply(script.sign(KeyCheck(script.position, digest("another key"), ()), "member-4"))
     assert replay.ignored == []
     assert replay.joint_key_digest is None
     answer = script.steps[script.first(KeyAnswer)].data
@@ -321,7 +344,9 @@ def test_an_answer_covers_the_held_pieces(script: Script, plan: FederationPlan) 
     assert isinstance(body, KeyAnswer)
     others = replace(body.answers[0], trial=1)
     for answers in (body.answers[1:], body.answers[::-1], (), (others, *body.answers[1:])):
-        listed = check_ignored(script.replay(index), script.sign(KeyAnswer(0, answers), "member-1"), hostile=True)
+        listed = check_ignored(
+            script.replay(index), script.sign(KeyAnswer(script.position, answers), "member-1"), hostile=True
+        )
         expected = [(0, piece) for piece in plan.sharing.held_by(1)]
         assert listed.reason == f"member-1 answers (trial, piece) {expected}"
 
@@ -330,7 +355,9 @@ def test_holders_that_disagree_are_named_and_nobody_accepts(script: Script, plan
     replay = script.replay(script.last(KeyAnswer))
     held = plan.sharing.held_by(4)
     answers = [TrialAnswer(0, p, digest("answer", p)) for p in held[1:]]
-    replay.apply(script.sign(KeyAnswer(0, (TrialAnswer(0, held[0], digest("wrong")), *answers)), "member-4"))
+    replay.apply(
+        script.sign(KeyAnswer(script.position, (TrialAnswer(0, held[0], digest("wrong")), *answers)), "member-4")
+    )
     others = tuple(f"member-{m}" for m in plan.sharing.holders(held[0]) if m != 4)
     assert replay.ceremony.disputed == {(0, held[0]): (others, ("member-4",))}
     accept = script.steps[script.first(KeyAccept)].data
@@ -342,17 +369,19 @@ def test_holders_that_disagree_are_named_and_nobody_accepts(script: Script, plan
 
 def test_members_accept_the_key_they_pinned(script: Script) -> None:
     replay = script.replay(script.first(KeyAccept))
-    listed = check_ignored(replay, script.sign(KeyAccept(0, digest("another key")), "member-1"), hostile=True)
+    listed = check_ignored(
+        replay, script.sign(KeyAccept(script.position, digest("another key")), "member-1"), hostile=True
+    )
     assert listed.reason == "an acceptance of another key"
 
 
 def test_a_complaint_stops_the_key(script: Script, plan: FederationPlan) -> None:
     addend = plan.sharing.held_by(2)[0]
     replay = script.replay(script.first(KeyCheck))
-    complaint = script.sign(Complaint(0, addend, bytes(32)), "member-2")
+    complaint = script.sign(Complaint(script.position, addend, bytes(32)), "member-2")
     replay.apply(complaint)
     assert replay.ignored == []
-    assert replay.ceremony.complaints == {"member-2": Complaint(0, addend, bytes(32))}
+    assert replay.ceremony.complaints == {"member-2": Complaint(script.position, addend, bytes(32))}
     again = check_ignored(replay, complaint, hostile=False)
     assert again.reason == "member-2 complained already"
     for step in script.steps[script.first(KeyCheck) : script.first(RoundOpen)]:
@@ -364,23 +393,23 @@ def test_a_complaint_stops_the_key(script: Script, plan: FederationPlan) -> None
 
 def test_complaints_are_about_delivered_addends_and_in_time(script: Script) -> None:
     early = script.replay(script.first(KeyReveal))
-    listed = check_ignored(early, script.sign(Complaint(0, 0, b""), "member-2"), hostile=True)
+    listed = check_ignored(early, script.sign(Complaint(script.position, 0, b""), "member-2"), hostile=True)
     assert listed.reason == "addend 0 was not delivered"
     replay = script.replay(script.first(KeyCheck))
-    listed = check_ignored(replay, script.sign(Complaint(0, 99, b""), "member-2"), hostile=True)
+    listed = check_ignored(replay, script.sign(Complaint(script.position, 99, b""), "member-2"), hostile=True)
     assert listed.reason == "addend 99 was not delivered"
-    listed = check_ignored(replay, script.sign(Complaint(0, 0, b"seed"), "member-2"), hostile=True)
+    listed = check_ignored(replay, script.sign(Complaint(script.position, 0, b"seed"), "member-2"), hostile=True)
     assert listed.reason == "a sealing key's seed has 32 bytes"
     after = script.replay(script.first(KeyAnswer))
-    listed = check_ignored(after, script.sign(Complaint(0, 0, b""), "member-2"), hostile=True)
+    listed = check_ignored(after, script.sign(Complaint(script.position, 0, b""), "member-2"), hostile=True)
     assert listed.reason == "member-2 checked already"
     late = script.replay(script.first(RoundOpen) + 1)
-    listed = check_ignored(late, script.sign(Complaint(0, 0, b""), "member-2"), hostile=False)
+    listed = check_ignored(late, script.sign(Complaint(script.position, 0, b""), "member-2"), hostile=False)
     assert listed.reason == "a complaint after key generation"
 
 
 def opening(script: Script, name: str) -> KeyOpen:
-    return KeyOpen(0, tuple(AddendSeed(addend, digest("seed", addend)) for addend in script.dealt(name)))
+    return KeyOpen(script.position, tuple(AddendSeed(addend, digest("seed", addend)) for addend in script.dealt(name)))
 
 
 def test_seeds_are_opened_after_the_dry_run_and_before_acceptance(script: Script) -> None:
@@ -389,7 +418,7 @@ def test_seeds_are_opened_after_the_dry_run_and_before_acceptance(script: Script
     listed = check_ignored(early, script.sign(body, "member-1"), hostile=True)
     assert listed.reason == "seeds opened before every member answered the test"
     replay = script.replay(script.first(KeyAccept))
-    for wrong in (KeyOpen(0, ()), opening(script, "member-2")):
+    for wrong in (KeyOpen(script.position, ()), opening(script, "member-2")):
         listed = check_ignored(replay, script.sign(wrong, "member-1"), hostile=True)
         assert listed.reason == f"member-1 deals addends {script.dealt('member-1')}"
     replay.apply(script.sign(body, "member-1"))

@@ -61,9 +61,9 @@ def test_the_certificate_must_verify(script: Script) -> None:
 def test_members_of_another_opinion_are_not_asked(script: Script) -> None:
     replay = script.replay(script.first(AggregateVote))
     assert replay.ignored == []
-    replay.apply(script.sign(AggregateVote(1, digest("another sum")), "member-1"))
+    replay.apply(script.sign(script.vote(1, digest("another sum")), "member-1"))
     for name in script.members[1:]:
-        replay.apply(script.sign(AggregateVote(1, digest("sum", 1)), name))
+        replay.apply(script.sign(script.vote(1, digest("sum", 1)), name))
     assert replay.ignored == []
     assert replay.rounds[0].agreeing() == script.members[1:]
     size = script.first(Aggregate) + 1

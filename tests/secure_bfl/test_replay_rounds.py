@@ -122,7 +122,7 @@ BAD = {
         lambda s: Aggregate(2, digest("sum", 2)), "operator", "round 2 is not the current round", False
     ),
     "vote for another round": Bad(
-        lambda s: AggregateVote(2, digest("sum", 2)), "member-1", "round 2 is not the current round", False
+        lambda s: s.vote(2, digest("sum", 2)), "member-1", "round 2 is not the current round", False
     ),
     "request with another purpose": Bad(
         lambda s: s.request(1, purpose=2), "operator", "purpose 2 is not an update", True
@@ -179,31 +179,52 @@ BAD = {
         lambda s: s.request(1, attempt=1), "operator", "attempt 0 of round 1 is next", True
     ),
     "answer to another attempt": Bad(
-        lambda s: PartialAnswer(1, 1, digest("share")),
+        lambda s: replace(s.answer(1, digest("share")), attempt=1),
         "member-1",
         "attempt 1 of round 1 is not the current one",
         False,
     ),
     "checks of another attempt": Bad(
-        lambda s: s.check(1, "member-1", attempt=1), "member-1", "attempt 1 of round 1 is not the current one", False
+        lambda s: replace(s.check(1, "member-1"), attempt=1),
+        "member-1",
+        "attempt 1 of round 1 is not the current one",
+        False,
     ),
     "a check too few": Bad(
-        lambda s: PieceCheck(1, 0, s.check(1, "member-1").fingerprints[1:]),
+        lambda s: replace(s.check(1, "member-1"), fingerprints=s.check(1, "member-1").fingerprints[1:]),
         "member-1",
         "member-1 states other than 3 fingerprints of the right length",
         True,
     ),
     "a check too short": Bad(
-        lambda s: PieceCheck(1, 0, (b"", *s.check(1, "member-1").fingerprints[1:])),
+        lambda s: replace(s.check(1, "member-1"), fingerprints=(b"", *s.check(1, "member-1").fingerprints[1:])),
         "member-1",
         "member-1 states other than 3 fingerprints of the right length",
+        True,
+    ),
+    "a vote about other updates": Bad(
+        lambda s: replace(s.vote(1, digest("sum", 1)), closed=digest("another close")),
+        "member-1",
+        "the vote is about other updates than round 1's",
+        True,
+    ),
+    "an answer to another request": Bad(
+        lambda s: replace(s.answer(1, digest("share", 1, 1)), request=digest("another request")),
+        "member-1",
+        "the answer is to another request",
+        True,
+    ),
+    "a check for another challenge": Bad(
+        lambda s: replace(s.check(1, "member-1"), challenge=digest("another challenge")),
+        "member-1",
+        "the check is of another request, or of other answers",
         True,
     ),
     "void of another round": Bad(
         lambda s: RoundVoid(2, "no"), "operator", "round 2 is not the current round", False, by_kind=Aggregate
     ),
     "answer of one that was not asked": Bad(
-        lambda s: PartialAnswer(1, 0, digest("share")), "member-4", "member-4 was not asked", True
+        lambda s: s.answer(1, digest("share")), "member-4", "member-4 was not asked", True
     ),
 }
 
@@ -325,7 +346,7 @@ def again(script: Script, attempt: int, active: tuple[int, ...]) -> bytes:
 def test_others_are_asked_until_every_member_was(script: Script) -> None:
     replay = script.replay(script.first(DecryptionRequest) + 1)
     for member in (1, 2):
-        replay.apply(script.sign(PartialAnswer(1, 0, digest("wrong", member)), f"member-{member}"))
+        replay.apply(script.sign(script.answer(1, digest("wrong", member)), f"member-{member}"))
     same = check_ignored(replay, again(script, 1, (1, 2)), hostile=True)
     assert same.reason == "round 1: the same members were asked already"
     skipped = check_ignored(replay, again(script, 2, (1, 3)), hostile=True)
@@ -337,12 +358,12 @@ def test_others_are_asked_until_every_member_was(script: Script) -> None:
         assert (state.answers, len(state.attempts)) == ({}, attempt + 1)
     full = check_ignored(replay, again(script, 4, (1, 3)), hostile=True)
     assert full.reason == "the aggregate of round 1 was requested 4 times"
-    late = check_ignored(replay, script.sign(PartialAnswer(1, 0, digest("late")), "member-1"), hostile=False)
+    late = check_ignored(replay, script.sign(script.answer(1, digest("late")), "member-1"), hostile=False)
     assert late.reason == "attempt 0 of round 1 is not the current one"
     for member in (3, 4):
-        replay.apply(script.sign(PartialAnswer(1, 3, digest("right", member)), f"member-{member}"))
+        replay.apply(script.sign(script.answer(1, digest("right", member), replay=replay), f"member-{member}"))
     for name in script.members:
-        replay.apply(script.sign(script.check(1, name, attempt=3), name))
+        replay.apply(script.sign(script.check(1, name, replay=replay), name))
     replay.apply(script.steps[script.first(Model)].data)
     assert replay.rounds[0].result is not None
     assert len(replay.rounds[0].attempts[0].answers) == 2, "the first answers are kept"

@@ -13,7 +13,7 @@ from protocols.tckks import PartialDecryption
 from secure_bfl.answers import check_answers, faults
 from secure_bfl.errors import StateError, UnopenableError
 from secure_bfl.member import Member
-from secure_bfl.messages import PartialAnswer, PieceCheck, RoundVoid
+from secure_bfl.messages import PartialAnswer, RoundVoid
 from secure_bfl.model import GlobalModel
 from secure_bfl.results import final_model, next_model, report_facts
 from tests.secure_bfl.federation import NOW, Federation, digest
@@ -60,6 +60,12 @@ def residue_too_large(good: bytes) -> bytes:
     return good[:44] + b"\xff" * 6 + good[50:]
 
 
+def answer_of(federation: Federation, data: bytes) -> PartialAnswer:
+    """An answer to the last request of round 1."""
+    attempt = federation.board.round(1).attempts[-1]
+    return PartialAnswer(1, attempt.request.attempt, attempt.entry, data)
+
+
 def nothing(good: bytes) -> bytes:
     return good[:44] + bytes(len(good) - 44)
 
@@ -82,7 +88,7 @@ def test_a_wrong_share_is_seen(
     honest.members[1].answer(honest.board, 1)
     good = honest.blobs._blobs[honest.board.round(1).answers["member-2"].answer]
     liar = federation.members[1]
-    board.append(PartialAnswer(1, 0, board.blobs.put(spoil(good))), liar.name, liar.identity.signing)
+    board.append(answer_of(federation, board.blobs.put(spoil(good))), liar.name, liar.identity.signing)
     answer_and_check(federation)
     with pytest.raises(BadShareError) as caught:
         next_model(board, 1, federation.zero)
@@ -94,7 +100,7 @@ def test_a_wrong_share_is_seen(
 def test_a_share_that_is_not_there(requested: Federation) -> None:
     federation = requested.copy()
     liar = federation.members[1]
-    federation.board.append(PartialAnswer(1, 0, digest("nothing")), liar.name, liar.identity.signing)
+    federation.board.append(answer_of(federation, digest("nothing")), liar.name, liar.identity.signing)
     answer_and_check(federation)
     with pytest.raises(BlobError, match="is missing"):
         next_model(federation.board, 1, federation.zero)
@@ -124,10 +130,11 @@ def lie_about(federation: Federation, number: int, piece: int) -> None:
     """A member checks, and states something else about one piece than it computed."""
     twin, liar = federation.copy(), federation.members[number - 1]
     twin.members[number - 1].check_pieces(twin.board, 1)
-    honest = twin.board.round(1).attempts[-1].checks[liar.name].fingerprints
+    check = twin.board.round(1).attempts[-1].checks[liar.name]
+    honest = check.fingerprints
     index = federation.plan.sharing.held_by(number).index(piece)
     lied = (*honest[:index], bytes([honest[index][0] ^ 1]) + honest[index][1:], *honest[index + 1 :])
-    federation.board.append(PieceCheck(1, 0, lied), liar.name, liar.identity.signing)
+    federation.board.append(replace(check, fingerprints=lied), liar.name, liar.identity.signing)
 
 
 def test_a_member_that_lies_about_its_own_answer_is_named(requested: Federation) -> None:

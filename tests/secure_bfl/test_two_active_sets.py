@@ -70,7 +70,7 @@ class AnswersWrongly(Member):
         shape = (plan.blocks, len(plan.suite.answer_primes), plan.ring_degree)
         share = PartialDecryption(plan.suite, board.joint_key.digest, np.ones(shape, dtype=np.uint64))
         if self.name in attempt.asked and self.name not in attempt.answers:
-            body = PartialAnswer(number, attempt.request.attempt, board.blobs.put(share.encode()))
+            body = PartialAnswer(number, attempt.request.attempt, attempt.entry, board.blobs.put(share.encode()))
             board.append(body, self.name, self.identity.signing)
 
 
@@ -124,7 +124,7 @@ def test_replay_takes_one_request_for_an_aggregate(voted: Federation) -> None:
             board.append(other, operator.name, operator.identity.signing)
     member = federation.members[0]
     with pytest.raises(StateError, match="answers of this committee are not cross-checked"):
-        board.append(PieceCheck(1, 0, ()), member.name, member.identity.signing)
+        board.append(PieceCheck(1, 0, bytes(32), ()), member.name, member.identity.signing)
 
 
 def forked(federation: Federation, active: Sequence[int]) -> Federation:
@@ -163,7 +163,10 @@ def test_the_dry_run_binds_its_ciphertexts_too(voted: Federation) -> None:
     board, plan = federation.board, federation.plan
     trial = next(t for t in trials(NINE) if 1 in t.active)
     assert trial.active != SECOND
-    test = dry_run_ciphertext(board.joint_key, plan.noise_budget, plan.layout, epoch=0, trial=trial.number)
+    binding = board.deliveries(board.replay.ceremonies[0]).binding
+    test = dry_run_ciphertext(
+        board.joint_key, plan.noise_budget, plan.layout, epoch=0, trial=trial.number, binding=binding
+    )
     with pytest.raises(StateError, match=r"active/.* was claimed before with another value"):
         federation.members[0]._claim(board, 1, test)
 

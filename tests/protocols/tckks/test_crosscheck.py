@@ -127,3 +127,9 @@ def test_malformed_fingerprints_convict_their_sender(data: bytes, answer: Partia
     assert caught.value.culprits == ("member-3",)
     with pytest.raises(BadShareError, match="no fingerprint of every piece"):
         check(answer, {p: d for p, d in stated.items() if p != piece})
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_challenge_is_32_bytes(size: int) -> None:
+    with pytest.raises(ValueError, match="a challenge is 32 bytes"):
+        challenge_weights(bytes(size), 2, SUITE.ring_degree)

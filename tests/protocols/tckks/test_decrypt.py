@@ -1,6 +1,7 @@
 """Joint decryption: exact for every quorum, and loud about everything else."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -9,11 +10,15 @@ import pytest
 from protocols.arrays import UInt64Array
 from protocols.digits import DigitBlocks, DigitLayout
 from protocols.errors import BadShareError, QuorumError
+from protocols.suites import suite
 from protocols.tckks import (
     EncryptedVector,
     Encryptor,
+    NoiseBudget,
+    OpeningProfile,
     PartialDecryption,
     aggregate,
+    combine,
     partial_decrypt,
     piece_answer,
 )
@@ -160,9 +165,44 @@ def test_a_wrong_answer_does_not_open(
     team = committee()
     answers = team.answers(total, ACTIVE)
     spoil(team, answers, total)
-    with pytest.raises(BadShareError, match=r"block [01] does not open") as caught:
+    with pytest.raises(
+        BadShareError, match=r"block [01] does not open.* is wrong or missing, or a ciphertext"
+    ) as caught:
         opened(team, total, answers)
     assert caught.value.culprits == tuple(answers)
+
+
+def test_nothing_to_combine(total: EncryptedVector) -> None:
+    with pytest.raises(ValueError, match="there is no answer to combine; collect those of a quorum"):
+        opened(committee(), total, {})
+
+
+def test_arguments_that_do_not_belong_together_accuse_nobody(total: EncryptedVector) -> None:
+    team = committee()
+    good = {f"member-{m}": partial_decrypt(team.keys[m], total, ACTIVE) for m in ACTIVE}
+    answer, other = good["member-3"], suite(16384)
+    wide = np.zeros((2, len(other.answer_primes), other.ring_degree), dtype=np.uint64)
+    undivided = replace(OpeningProfile.exact(SUITE), dropped=0)
+    changed = {
+        "under another key or suite": [
+            replace(answer, key_digest=rand("another key")),
+            PartialDecryption(other, answer.key_digest, wide),
+        ],
+        "and opening this vector into integers takes 2 of 3": [
+            replace(answer, residues=answer.residues[:1]),
+            partial_decrypt(team.keys[3], total, ACTIVE, profile=undivided),
+        ],
+    }
+    for message, answers in changed.items():
+        for wrong in answers:
+            with pytest.raises(ValueError, match=f"the answer of member-3 .*{message}"):
+                combine(total, {**good, "member-3": wrong}, team.budget, team.layout)
+    with pytest.raises(ValueError, match="the noise budget is for suite tckks-16384-v1"):
+        combine(total, good, NoiseBudget.of(other, team.sharing, CLIENTS), team.layout)
+    for layout in (DigitLayout(20, 5, 16384), DigitLayout(24, 5, 8192)):
+        with pytest.raises(ValueError, match="the digit layout does not fit the noise budget"):
+            combine(total, good, team.budget, layout)
+    assert combine(total, good, team.budget, team.layout).digits.shape[0] == 2
 
 
 def test_one_piece_missing_leaves_uniform_noise(total: EncryptedVector) -> None:

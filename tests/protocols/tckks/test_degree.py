@@ -261,7 +261,7 @@ def test_the_challenge_depends_on_every_digest_and_on_the_position_not_on_the_or
         degree_challenge([first, second], seed("another position")),
     ]
     assert len({challenge, *others}) == 4
-    with pytest.raises(ValueError, match="32-byte hash"):
+    with pytest.raises(ValueError, match="32 bytes of the ledger"):
         degree_challenge([first], b"")
 
 

@@ -48,7 +48,7 @@ EVERY = pytest.mark.parametrize(("old", "new"), KINDS.values(), ids=KINDS.keys()
     ("field", "value", "message"),
     [
         ("key_digest", bytes(31), "joint key is 32 bytes"),
-        ("position", bytes(33), "32-byte hash"),
+        ("position", bytes(33), "32-byte root"),
         ("epoch", 0, "between 1 and"),
         ("epoch", 1 << 32, "between 1 and"),
         ("active", (1, 2, 3), "no active set"),

@@ -18,6 +18,7 @@ from protocols.tckks import (
     PieceKey,
     PieceSeed,
     ReplicatedSharing,
+    ShamirSharing,
     check_piece,
     commitment,
     deal,
@@ -225,6 +226,42 @@ def test_a_member_key_holds_exactly_its_pieces() -> None:
     for pieces in ({}, dict(team.pieces)):
         with pytest.raises(ValueError, match="member 1 must hold exactly the pieces"):
             MemberKey(1, team.joint, pieces, sharing=team.sharing)
+
+
+def test_a_member_key_has_keys_of_pairs_exactly_in_shamir_s_sharing() -> None:
+    team, value = committee(), committee().pieces[0].secret_ntt
+    held = {p: team.pieces[p] for p in team.sharing.held_by(1)}
+    first = min(held)
+    paired = PieceKey(first, held[first].secret_ntt, rand("noise"), pairs={first + 1: rand("pair")})
+    with pytest.raises(ValueError, match=f"piece {first} of replicated/5/3 must .*take it from check_piece"):
+        MemberKey(1, team.joint, {**held, first: paired}, sharing=team.sharing)
+    with pytest.raises(ValueError, match=f"piece {first} of replicated/5/3 must be that piece"):
+        MemberKey(1, team.joint, {**held, first: held[first + 1]}, sharing=team.sharing)
+    shamir = ShamirSharing(3, 2)
+    for others in ((), (1,), (1, 2, 3), (1, 3)):
+        piece = PieceKey(0, value, rand("noise"), pairs={other: rand(other) for other in others})
+        with pytest.raises(ValueError, match=r"piece 0 of shamir/3/2 must .*pieces \(1, 2\): take it from join_piece"):
+            MemberKey(1, team.joint, {0: piece}, sharing=shamir)
+    whole = PieceKey(0, value, rand("noise"), pairs={other: rand(other) for other in (2, 1)})
+    assert MemberKey(1, team.joint, {0: whole}, sharing=shamir).piece(0).paired == (1, 2)
+
+
+def test_the_kind_of_sharing_is_in_the_name_of_ceremony_and_key() -> None:
+    """The same members and threshold, shared in another way, are another ceremony and another key."""
+    joint, position = committee().joint, rand("position")
+    assert joint.founding.tag == "replicated/5/3"
+    kinds = (ReplicatedSharing(5, 3), ShamirSharing(5, 3))
+    assert len({Ceremony(SUITE, sharing, position).identity for sharing in kinds}) == 2
+    assert len({JointKey(SUITE, sharing, joint.b, joint.a).digest for sharing in kinds}) == 2
+    label = b"secure-bfl/ceremony/v1/tckks-8192-v1/shamir/5/3/"
+    assert Ceremony(SUITE, kinds[1], position).identity == hashlib.sha256(label + position).digest()
+
+
+def test_a_shamir_ceremony_has_no_piece_to_check_against_a_seed() -> None:
+    ceremony = Ceremony(SUITE, ShamirSharing(3, 2), rand("position"))
+    (seed,) = deal(ceremony, 1, rand=rand("deal"))
+    with pytest.raises(ValueError, match=r"with founding_dealing, .* check_subshare and .* join_piece"):
+        check_piece(ceremony, seed, derive_piece(ceremony, seed)[1])
 
 
 @pytest.mark.parametrize("epoch", [-1, 1 << 32])

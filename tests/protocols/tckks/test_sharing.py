@@ -24,6 +24,12 @@ def test_one_member_less_than_the_threshold_misses_exactly_one_piece_dealt_outsi
         assert sharing.dealer(*missing) not in coalition
 
 
+def test_no_two_sharings_have_one_tag() -> None:
+    everything = {*EVERY, *ALL, *(ShamirSharing(s.members, s.threshold) for s in EVERY)}
+    assert len({sharing.tag for sharing in everything}) == len(everything)
+    assert (ReplicatedSharing(5, 3).tag, ShamirSharing(16, 10).tag) == ("replicated/5/3", "shamir/16/10")
+
+
 @pytest.mark.parametrize("sharing", EVERY, ids=NAMES)
 def test_every_quorum_covers_and_the_assignment_partitions(sharing: ReplicatedSharing) -> None:
     for size in range(sharing.threshold, sharing.members + 1):
