@@ -34,8 +34,9 @@ def announce_change(
     """Announce the members of the next epoch, and have those in office certify it. Run by: the operator, between two
     rounds.
 
-    `former` are the members in office that are there, `witnesses` those of all in office. The result is the change's position, which every former member
-    is asked to approve. A change that is stuck is replaced by announcing another one, with other keys.
+    `former` are the members in office that are there, `witnesses` those of all in office. The result is the change's
+    position, which every former member is asked to approve. A change that is stuck is replaced by announcing another
+    one, with other keys.
 
     Units: now in POSIX seconds, for the cosignatures.
 
