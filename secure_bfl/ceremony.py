@@ -22,7 +22,8 @@ class CeremonyState:
     """One ceremony so far. Keys are member names, or numbers of addends.
 
     `position` is 32 bytes of the ledger that make the ceremony unique, `index` its entry. `certified` tells whether the
-    former committee certified a change. `refused` tells, for each addend of a committee
+    former committee certified a change, `confirmed` whether it certified all acceptances, the last of which is the
+    entry `accepted`. `refused` tells, for each addend of a committee
     change, whose delivery was refused by whom. A change is abandoned when a round opens before it is complete.
     """
 
@@ -32,6 +33,8 @@ class CeremonyState:
     active: tuple[int, ...] = ()
     index: int = 0
     certified: bool = False
+    confirmed: bool = False
+    accepted: int = -1
     commits: dict[str, KeyCommit] = field(default_factory=dict)
     delivered: dict[int, tuple[str, KeyReveal]] = field(default_factory=dict)
     refused: dict[int, dict[str, str]] = field(default_factory=dict)
@@ -155,6 +158,10 @@ class CeremonyState:
 
     @property
     def ready(self) -> bool:
-        """Whether every member of the new committee accepted, and nobody has given the key up."""
-        spoiled = self.founding and (self.complaints or self.opens)
-        return self.everyone_in(self.accepts) and not spoiled
+        """Whether every member of the new committee accepted, and nobody has given the key up.
+
+        In a change the former committee must have certified that, too.
+        """
+        if not self.founding:
+            return self.confirmed
+        return self.everyone_in(self.accepts) and not self.complaints and not self.opens

@@ -56,17 +56,18 @@ def announce_change(
 
 
 def certify_change(board: Board, operator: Operator, witnesses: Witnesses, *, now: int) -> None:
-    """Have the members in office cosign the log with the announced change; does nothing if they did. Run by: the
-    operator.
+    """Have the members in office cosign the log: with the announced change, so that they may deal; and again when all
+    incoming members have accepted, which puts these in office. Does nothing if that is done. Run by: the operator.
 
-    Witnesses cosign one history only, so no other fork of the log gets another change certified by the same members.
+    Witnesses cosign one history only, so no other fork of the log gets another change certified by the same members, or
+    a round that they certified beside a successor in office.
 
     Raises:
         StateError: no change is under way.
         QuorumError: too few of those in office cosign; it names who is missing.
     """
     ceremony = board.replay.ceremony
-    if ceremony.certified:
+    if ceremony.confirmed or (ceremony.certified and not ceremony.everyone_in(ceremony.accepts)):
         return
     certificate = board.certify(witnesses, now=now)
     body = ChangeCertificate(ceremony.position, certificate.note)
@@ -106,6 +107,7 @@ def change_committee(
         member.answer_test(board)
     for member in incoming:
         member.accept(board)
+    certify_change(board, operator, witnesses, now=now)
     for member in former:
         member.drop(board)
 

@@ -146,8 +146,7 @@ def _(body: KeyAccept, replay: "Replay", sender: str, index: int) -> Effect:
 
     def effect() -> None:
         ceremony.accepts[sender] = body
-        if ceremony.ready and not ceremony.founding:
-            replay.committees.append(ceremony.committee)
+        ceremony.accepted = index
 
     return effect
 
@@ -190,19 +189,29 @@ def _(body: CommitteeChange, replay: "Replay", sender: str, index: int) -> Effec
 
 @rule.register(ChangeCertificate)
 def _(body: ChangeCertificate, replay: "Replay", sender: str, index: int) -> Effect:
-    """Former members cosign one history only, so no other fork gets a certificate from the same ones."""
+    """The first certificate lets former members deal; the second, of all acceptances, puts the new ones in office.
+
+    Former members cosign one history only. So no two forks get a certificate from the same ones, and no history has a
+    round that they certified while another has a successor in office.
+    """
     ceremony = _current(replay, body.ceremony)
     if ceremony.former is None:
         raise RuleError("key generation needs no certificate", hostile=True)
-    require(not ceremony.certified, "this change was certified already", hostile=True)
+    complete = ceremony.everyone_in(ceremony.accepts)
+    require(not ceremony.certified or complete, "this change was certified already", hostile=True)
+    require(not ceremony.confirmed, "this change was certified to its end already", hostile=True)
+    last = ceremony.accepted if ceremony.certified else ceremony.index
     try:
         checkpoint = ceremony.former.policy.verify(body.certificate).checkpoint
     except LedgerError as exc:
         raise RuleError(f"the change's certificate does not verify: {exc}", hostile=True) from exc
-    require(ceremony.index < checkpoint.size <= index, "the certificate does not cover the change", hostile=True)
+    require(last < checkpoint.size <= index, "the certificate does not cover the change", hostile=True)
     require(checkpoint.root == replay.root(checkpoint.size), "the certificate is of another log", hostile=True)
 
     def effect() -> None:
+        if ceremony.certified:
+            ceremony.confirmed = True
+            replay.committees.append(ceremony.committee)
         ceremony.certified = True
 
     return effect

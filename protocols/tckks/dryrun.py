@@ -59,9 +59,7 @@ def _stream(part: bytes, key: JointKey, epoch: int, trial: int, binding: bytes, 
     return hashlib.shake_256(_LABEL + part + key.digest + binding + which).digest(size)
 
 
-def trial_digits(
-    key: JointKey, layout: DigitLayout, *, epoch: int, trial: int, binding: bytes = bytes(32)
-) -> DigitBlocks:
+def trial_digits(key: JointKey, layout: DigitLayout, *, epoch: int, trial: int, binding: bytes) -> DigitBlocks:
     """The test message: one block of digits over the whole range."""
     stream = _stream(b"message", key, epoch, trial, binding, 8 * layout.per_coefficient * layout.coefficients)
     span = np.uint64(2 * layout.largest + 1)
@@ -70,7 +68,7 @@ def trial_digits(
 
 
 def trial_ciphertext(
-    key: JointKey, budget: NoiseBudget, layout: DigitLayout, *, epoch: int, trial: int, binding: bytes = bytes(32)
+    key: JointKey, budget: NoiseBudget, layout: DigitLayout, *, epoch: int, trial: int, binding: bytes
 ) -> EncryptedVector:
     """(b*u + e0 + Delta*m, a*u + e1) over the data primes, with u, e0, e1 derived as the message is."""
     suite, degree = key.suite, key.suite.ring_degree
@@ -105,8 +103,8 @@ def check_test(
     layout: DigitLayout,
     answers: Mapping[tuple[int, int], bytes],
     *,
+    binding: bytes,
     epoch: int = 0,
-    binding: bytes = bytes(32),
 ) -> None:
     """Open every test with one answer for every (trial, piece) that it needs. Run by: anyone.
 

@@ -290,6 +290,7 @@ def test_an_element_fitted_to_a_known_test_fails(quartet: Federation, monkeypatc
     spoil(foreseen, 1, Fitted)
     for member in hand_over(foreseen):
         member.accept(foreseen.board)
+    certify_change(foreseen.board, foreseen.operator, foreseen.witnesses, now=NOW)
     assert foreseen.board.replay.committee.epoch == 1
 
 
@@ -316,6 +317,8 @@ def test_former_members_open_the_dry_run_themselves_before_they_erase(trio: Fede
     former, new = trio.members, hand_over(trio)
     for member in new:
         member.accept(trio.board)
+    assert trio.board.replay.committee.epoch == 0, "acceptances alone put nobody in office"
+    certify_change(trio.board, trio.operator, trio.witnesses, now=NOW)
     assert trio.board.replay.committee.epoch == 1
     lost = next(iter(trio.board.replay.ceremony.answers.values())).answers[0].digest
     kept = trio.blobs._blobs.pop(lost)
@@ -336,3 +339,38 @@ def test_keys_of_an_abandoned_change_are_used_up(shares: Sequence[Records]) -> N
     started(federation, *REPLICATED)
     with pytest.raises(StateError, match="member-1@1 has a key that was used before"):
         say(federation.board, federation.operator, change_of(federation, first))
+
+
+def test_no_fork_has_a_certified_round_beside_a_successor_in_office(trio: Federation) -> None:
+    """The history in which the change was certified goes on twice: to a round, and to a new committee."""
+    new, board = hand_over(trio), trio.board
+    fork = trio.copy()
+    for member in new:
+        member.accept(board)
+    accepted = entries(trio, Kind.KEY_ACCEPT)
+    fork.operator.open_round(fork.board, 1, fork.zero)
+    fork.open_and_update(1, fork.zero)
+    fork.close_and_vote(1)
+    fork.request(1)  # certified by the former members' witnesses, on this history
+    with pytest.raises(QuorumError):
+        certify_change(board, trio.operator, fork.witnesses, now=NOW)
+    assert board.replay.committee.epoch == 0
+    assert not board.replay.ceremony.ready
+    assert all(fork.board.replay.refuses(data) is not None for data in accepted)
+
+
+def test_the_second_certificate_covers_every_acceptance_and_comes_once(trio: Federation) -> None:
+    new, board = hand_over(trio), trio.board
+    for member in new[:-1]:
+        member.accept(board)
+    early = board.certify(trio.witnesses, now=NOW).note
+    position = board.replay.ceremony.position
+    with pytest.raises(StateError, match="was certified already"):
+        board.append(ChangeCertificate(position, early), trio.operator.name, trio.operator.identity.signing)
+    new[-1].accept(board)
+    with pytest.raises(StateError, match="does not cover the change"):
+        board.append(ChangeCertificate(position, early), trio.operator.name, trio.operator.identity.signing)
+    certify_change(board, trio.operator, trio.witnesses, now=NOW)
+    assert board.replay.committee.epoch == 1
+    with pytest.raises(StateError, match="certified to its end already"):
+        board.append(ChangeCertificate(position, early), trio.operator.name, trio.operator.identity.signing)

@@ -9,7 +9,7 @@ import pytest
 
 from protocols.arrays import UInt64Array
 from protocols.ring import ring
-from secure_bfl.committee_change import announce_change
+from secure_bfl.committee_change import announce_change, certify_change
 from secure_bfl.errors import RefusedError, StateError
 from secure_bfl.local_training import Records
 from secure_bfl.member import Member
@@ -173,6 +173,7 @@ def test_who_left_drops_while_the_next_change_is_under_way(trio: Federation) -> 
     for step in (Member.check, Member.answer_test, Member.accept):
         for member in new:
             step(member, trio.board)
+    certify_change(trio.board, trio.operator, trio.witnesses, now=NOW)
     trio.members = new
     started(trio, *SHAMIR)
     former[0].drop(trio.board)
@@ -359,7 +360,8 @@ def test_a_restart_goes_on(trio: Federation) -> None:
         for name in names:
             step(restarted(name), board)
             step(restarted(name), board)
-    assert board.replay.key_ready
+    certify_change(board, trio.operator, trio.witnesses, now=NOW)
+    assert board.replay.ceremony.ready
     for number in (1, 2, 3):
         trio.member(number).drop(board)
     assert board.replay.ignored == []

@@ -11,7 +11,7 @@ from tests.protocols.tckks.committee import SUITE, Committee, committee, rand
 
 
 def made(team: Committee) -> EncryptedVector:
-    return dryrun.trial_ciphertext(team.joint, team.budget, team.layout, epoch=0, trial=0)
+    return dryrun.trial_ciphertext(team.joint, team.budget, team.layout, epoch=0, trial=0, binding=bytes(32))
 
 
 ONLY = Trial(0, ())
@@ -35,7 +35,9 @@ def answers() -> dict[int, bytes]:
 
 
 def check(team: Committee, answers: dict[int, bytes]) -> None:
-    dryrun.check_test(team.joint, team.sharing, team.budget, team.layout, {(0, p): a for p, a in answers.items()})
+    dryrun.check_test(
+        team.joint, team.sharing, team.budget, team.layout, {(0, p): a for p, a in answers.items()}, binding=bytes(32)
+    )
 
 
 def test_all_pieces_together_open_it(answers: dict[int, bytes]) -> None:
@@ -46,13 +48,15 @@ def test_everybody_makes_the_same_bytes_and_another_key_has_another_test() -> No
     team, other = committee(), committee(5, 4)
     assert made(team).encode() == made(team).encode()
     assert (made(team).residues[0, 1] != made(other).residues[0, 1]).mean() > 0.99
-    ours, theirs = (dryrun.trial_digits(t.joint, t.layout, epoch=0, trial=0).digits for t in (team, other))
+    ours, theirs = (
+        dryrun.trial_digits(t.joint, t.layout, epoch=0, trial=0, binding=bytes(32)).digits for t in (team, other)
+    )
     assert (ours[0, 0] != theirs[0, 0]).mean() > 0.99
 
 
 def test_the_message_covers_the_whole_range() -> None:
     team = committee()
-    digits = dryrun.trial_digits(team.joint, team.layout, epoch=0, trial=0).digits
+    digits = dryrun.trial_digits(team.joint, team.layout, epoch=0, trial=0, binding=bytes(32)).digits
     edge = team.layout.largest
     assert -edge <= digits.min() < -0.999 * edge
     assert 0.999 * edge < digits.max() <= edge
@@ -113,7 +117,11 @@ def test_an_answer_that_shifts_the_message_is_seen(answers: dict[int, bytes]) ->
     team = committee()
     answer = PartialDecryption.decode(answers[3], team.joint, sender="piece-3", blocks=1)
     shift = np.zeros((1, len(SUITE.answer_primes), 8192), dtype=np.uint64)
-    at = int(np.argmin(np.abs(dryrun.trial_digits(team.joint, team.layout, epoch=0, trial=0).digits[0, 0])))
+    at = int(
+        np.argmin(
+            np.abs(dryrun.trial_digits(team.joint, team.layout, epoch=0, trial=0, binding=bytes(32)).digits[0, 0])
+        )
+    )
     shift[0, :, at] = team.kept.constant(1 << team.budget.scale_shift)[:, 0]
     moved = PartialDecryption(SUITE, team.joint.digest, team.kept.add(answer.residues, shift))
     with pytest.raises(BadShareError, match="another message than the test's"):

@@ -105,8 +105,10 @@ def test_measured_error_is_the_predicted_one() -> None:
 
 def test_measured_error_of_the_dry_run_is_the_predicted_one() -> None:
     team = committee()
-    (ciphertext,) = dryrun.trial_ciphertext(team.joint, team.budget, team.layout, epoch=0, trial=0).residues
-    digits = dryrun.trial_digits(team.joint, team.layout, epoch=0, trial=0)
+    (ciphertext,) = dryrun.trial_ciphertext(
+        team.joint, team.budget, team.layout, epoch=0, trial=0, binding=bytes(32)
+    ).residues
+    digits = dryrun.trial_digits(team.joint, team.layout, epoch=0, trial=0, binding=bytes(32))
     message = message_residues(team.data, digits, team.budget.scale, 0)
     opened = team.data.add(ciphertext[0], team.data.multiply(ciphertext[1], team.secret()))
     error = team.data.compose(team.data.subtract(team.data.inverse_ntt(opened), message)).astype(np.float64)

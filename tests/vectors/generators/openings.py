@@ -265,7 +265,7 @@ def shamir_decryption_json() -> Json:
     made, dealings = founded()
     pieces, budget = joined(dealings), made.budget
     layout = budget.layout(WIDTH)
-    vector = trial_ciphertext(made.joint, budget, layout, epoch=0, trial=0)
+    vector = trial_ciphertext(made.joint, budget, layout, epoch=0, trial=0, binding=bytes(32))
     exact, digest = OpeningProfile.exact(EXAMPLE), made.joint.digest
     cases, sent = [], {}
     for active in ((1, 2, 4), (1, 2, 5), (3, 4, 5)):
@@ -276,7 +276,9 @@ def shamir_decryption_json() -> Json:
         }
         sent[active] = answers
         opened = open_digits(vector, answers, budget, layout)
-        assert np.array_equal(opened.digits, trial_digits(made.joint, layout, epoch=0, trial=0).digits)
+        assert np.array_equal(
+            opened.digits, trial_digits(made.joint, layout, epoch=0, trial=0, binding=bytes(32)).digits
+        )
         cases.append(
             {
                 "active": list(active),
@@ -326,7 +328,7 @@ def _trials_json(
     layout, sharing = budget.layout(WIDTH), made.ceremony.sharing
     rows, answers = [], {}
     for trial in trials(sharing):
-        test = trial_ciphertext(made.joint, budget, layout, epoch=0, trial=trial.number)
+        test = trial_ciphertext(made.joint, budget, layout, epoch=0, trial=trial.number, binding=bytes(32))
         for piece in [m - 1 for m in trial.active] or range(sharing.pieces):
             given = {answer_test(keys[m], piece, trial, test) for m in sharing.holders(piece)}
             assert len(given) == 1
@@ -335,7 +337,9 @@ def _trials_json(
             {
                 "trial": trial.number,
                 "active": list(trial.active),
-                "digits": summary(trial_digits(made.joint, layout, epoch=0, trial=trial.number).digits),
+                "digits": summary(
+                    trial_digits(made.joint, layout, epoch=0, trial=trial.number, binding=bytes(32)).digits
+                ),
                 "ciphertext": summary(test.residues),
                 "ciphertext_sha256": sha(test.encode()),
                 "answers": [
@@ -345,7 +349,7 @@ def _trials_json(
                 ],
             }
         )
-    check_test(made.joint, sharing, budget, layout, answers)
+    check_test(made.joint, sharing, budget, layout, answers, binding=bytes(32))
     return {"trials": rows}, answers
 
 
@@ -356,7 +360,7 @@ def dry_run_json() -> Json:
     shamir, _ = _trials_json(small, {m: shamir_member(small, pieces, m) for m in range(1, 6)}, small.budget)
 
     def check(given: dict[tuple[int, int], bytes]) -> None:
-        check_test(made.joint, made.ceremony.sharing, made.budget, made.layout, given)
+        check_test(made.joint, made.ceremony.sharing, made.budget, made.layout, given, binding=bytes(32))
 
     few = {which: data for which, data in answers.items() if which != (0, 2)}
     return {
