@@ -96,7 +96,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"sampling_rate_ppm": 0}, ValueError, "sampling_rate_ppm"),
     ({"sampling_rate_ppm": 1_000_001}, ValueError, "sampling_rate_ppm"),
     ({"ring_degree": 4096}, ValueError, "no suite has ring degree 4096"),
-    ({"rounds": MAX_ROUNDS}, CapacityError, "smudging"),
+    ({"rounds": MAX_ROUNDS}, CapacityError, "statistical distance"),
     ({"local_steps": 500_001}, ValueError, "more than 1000000 noisy steps"),
     ({"features": 2_000_000}, ValueError, "parameters"),
     ({"dataset": "Upper"}, ValueError, "dataset's name"),
