@@ -116,8 +116,8 @@ class Budget:
         return math.prod(self.suite.kept).bit_length() - 1 - self.shift
 
     def admits(self, answers: int) -> bool:
-        """Whether so many answers still fit below the scale."""
-        return 2 * self.bound(answers) < 1 << self.shift
+        """Whether so many answers keep within the bound of an opening."""
+        return answers <= self.answers
 
     def bits_left(self, coefficients: int, tests: int) -> int:
         """Statistical bits of smudging."""
