@@ -22,7 +22,7 @@ setup: $(STAMP) ## make the virtual environment, at the versions of constraints.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,fast]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,fast,server,postgres,object-store]'
 	$(BIN)/secure-bfl info # compiles the kernels for this processor, and says so
 	touch $@
 

@@ -21,36 +21,48 @@ IMPORTERS = {
     "nacl": ("ledger._sodium",),
     "numba": ("protocols._*numba*",),
     "numpy": ("protocols.*", "secure_bfl.*"),
+    "obstore": ("ledger.object_blobs",),
     "opacus": ("secure_bfl.adapters.opacus",),
+    "psycopg": ("ledger.postgres",),
     "rich": ("secure_bfl.progress",),
     "safetensors": ("secure_bfl.model",),
     "scipy": ("protocols.dp.*",),
     "sklearn": ("secure_bfl.datasets",),
     "tenseal": ("protocols._seal", "secure_bfl.bench.tenseal_peer"),
     "torch": ("secure_bfl.adapters.*", "secure_bfl.local_training"),
+    "waitress": ("ledger.web.server",),
     "zstandard": ("protocols._seal", "protocols.tckks._tenseal_bytes"),
 }
 # Where the name to install differs from the name to import.
 DISTRIBUTIONS = {"dp_accounting": "dp-accounting", "nacl": "pynacl", "sklearn": "scikit-learn"}
-# The modules of the extra `fast`: nothing imports them when it is itself imported, so that all works without the extra.
-OPTIONAL = (
-    "ledger._sodium",
-    "protocols._encryption",
-    "protocols._fused_numba",
-    "protocols._ntt_numba",
-    "protocols._numba_vectors",
-    "protocols._opening_numba",
-    "protocols._ring_numba",
-    "protocols._wire_numba",
-)
+# The modules of each extra: nothing imports them when it is itself imported, so that all else works without the extra.
+EXTRAS = {
+    "fast": (
+        "ledger._sodium",
+        "protocols._encryption",
+        "protocols._fused_numba",
+        "protocols._ntt_numba",
+        "protocols._numba_vectors",
+        "protocols._opening_numba",
+        "protocols._ring_numba",
+        "protocols._wire_numba",
+    ),
+    "object-store": ("ledger.object_blobs",),
+    "postgres": ("ledger.postgres",),
+    "server": ("ledger.web.server",),
+}
+OPTIONAL = tuple(name for names in EXTRAS.values() for name in names)
 
 # The standard library's effects, and who may have them.
 EFFECTS = {
     "datetime": ("secure_bfl.*",),
     "secrets": ("secure_bfl.*",),
+    "http": ("ledger.web.*",),
     "socket": (),
+    "ssl": ("ledger.web.*",),
+    "threading": ("ledger.web.*", "ledger.files", "ledger.sequencer", "protocols.*", "secure_bfl.*"),
     "time": ("secure_bfl.*",),
-    "urllib": (),
+    "urllib": ("ledger.web.*",),
 }
 
 
@@ -117,7 +129,8 @@ def _imported(modules: Iterable[Module]) -> set[str]:
 
 def test_what_is_required_is_imported_and_what_is_imported_is_required() -> None:
     assert _imported(module for module in SOURCES if module.name not in OPTIONAL) == _required()
-    assert _imported(module for module in SOURCES if module.name in OPTIONAL) - _required() == _required("fast")
+    for extra, names in EXTRAS.items():
+        assert _imported(module for module in SOURCES if module.name in names) - _required() == _required(extra), extra
 
 
 def test_nothing_imports_an_optional_module_when_it_is_itself_imported() -> None:
@@ -135,4 +148,4 @@ def test_every_requirement_is_pinned() -> None:
     assert re.fullmatch(r"torch==[\d.]+", lines[0]), "the Makefile installs torch first, from the first line"
     pinned = {line.partition("==")[0] for line in lines}
     assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines)
-    assert _required() | _required("fast") <= pinned
+    assert _required().union(*(_required(extra) for extra in EXTRAS)) <= pinned

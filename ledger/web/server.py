@@ -1,0 +1,76 @@
+"""Running a WSGI application over HTTP/1.1: the only importer of waitress (the extra `server`).
+
+It speaks plain HTTP. Across machines, put a reverse proxy with TLS in front of it; the formats are signed, so a network
+that changes bytes is noticed, but one that reads them reads them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from wsgiref.types import WSGIApplication
+
+import waitress
+
+__all__ = ["MAX_REQUEST", "Server", "running"]
+
+MAX_REQUEST: Final = 16 * 1024 * 1024
+"""Bytes a request's body may have; the server refuses more with 413 before the application sees it."""
+_IDLE_SECONDS: Final = 30
+
+
+class Server:
+    """A bound and listening server for one application.
+
+    Raises:
+        OSError: the address is taken or not of this machine.
+    """
+
+    def __init__(self, app: WSGIApplication, *, host: str = "127.0.0.1", port: int = 0, threads: int = 4) -> None:
+        self._server: Any = waitress.create_server(
+            app,
+            host=host,
+            port=port,
+            threads=threads,
+            ident=None,
+            max_request_body_size=MAX_REQUEST,
+            channel_timeout=_IDLE_SECONDS,
+            clear_untrusted_proxy_headers=True,
+        )
+        self.host = host
+        self.port: int = self._server.effective_port
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a slash at the end."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def run(self) -> None:
+        """Serve until `close`, or until the process is interrupted."""
+        self._server.run()
+
+    def close(self) -> None:
+        """Stop serving: no new request is taken, and `run` returns."""
+        self._server.close()
+
+
+@contextmanager
+def running(app: WSGIApplication, *, host: str = "127.0.0.1", port: int = 0, threads: int = 4) -> Iterator[Server]:
+    """Serve an application in a thread of this process for as long as the block runs. For tests and for embedding."""
+    server = Server(app, host=host, port=port, threads=threads)
+    thread = threading.Thread(target=_run_quietly, args=(server,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.close()
+        thread.join(timeout=10)
+
+
+def _run_quietly(server: Server) -> None:
+    try:
+        server.run()
+    except OSError:
+        return  # the listening socket was closed under the loop: that is how it is told to stop
