@@ -1,6 +1,7 @@
 """The harness itself: it sees every kind of fault that it is there for, and tells the input."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -83,7 +84,8 @@ def test_memory_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
             raise DecodeError("after all")
 
     result = isolated(target_of(greedy), range(20), seed=1)
-    assert [finding.reason for finding in result.findings] == [f"{result.peak >> 20} MiB of memory"]
+    (finding,) = result.findings
+    assert re.fullmatch(r"6\d MiB of memory", finding.reason)  # the peak when it was found; the last may be higher
     assert result.inputs == 20
 
 
