@@ -280,7 +280,7 @@ def noise() -> Json:
                     ],
                     "admits": [
                         {"replicated": [n, t], "admitted": budget.admits(Replicated(n, t).pieces)}
-                        for n, t in ((2, 2), (3, 2), (5, 3), (8, 5))
+                        for n, t in ((2, 2), (3, 2), (5, 3), (12, 2), (8, 5))
                     ],
                 }
             )

@@ -214,7 +214,7 @@ def noise_json() -> Json:
                     ],
                     "admits": [
                         {"replicated": [n, t], "admitted": budget.admits(ReplicatedSharing(n, t))}
-                        for n, t in ((2, 2), (3, 2), (5, 3), (8, 5))
+                        for n, t in ((2, 2), (3, 2), (5, 3), (12, 2), (8, 5))
                     ],
                 }
             )
