@@ -26,9 +26,10 @@ from .log import CosigningWitness, Log, certify
 from .merkle import EMPTY_ROOT, Tree, leaf_hash, node_hash, verify_consistency, verify_inclusion
 from .note import COSIGNATURE_V1, ED25519, Note, NoteSignature, VerifierKey, parse_note, parse_vkey
 from .policy import Certificate, Policy, byzantine_quorum
+from .publish import publish
+from .published import PublishedLog, read_published
 from .signing import SigningKey, verify_strict
 from .store import Head, MemoryStore, SqliteStore, Store
-from .tiles import PublishedLog, publish, read_published
 from .witness import MemoryWitnessStore, SqliteWitnessStore, Witness, WitnessState, WitnessStore
 
 __all__ = [

@@ -7,7 +7,7 @@ undefined, simple values or indefinite lengths.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 import cbor2
@@ -40,6 +40,9 @@ class _RefuseTags(Mapping[int, Any]):
         return 1
 
 
+_NO_TAGS: Final = _RefuseTags()
+
+
 def encode(value: Value) -> bytes:
     """Encode a value; equal values give equal bytes.
 
@@ -49,7 +52,8 @@ def encode(value: Value) -> bytes:
         TypeError: a part is of a type that has no spelling here (bool, float, None, tuple, a map key that is no int).
         ValueError: an integer is out of range, a text is not valid Unicode, or containers nest deeper than `MAX_DEPTH`.
     """
-    return cbor2.dumps(_ordered(value, MAX_DEPTH))
+    as_it_is = type(value) in (list, dict) and _is_ordered(value, MAX_DEPTH)
+    return cbor2.dumps(value if as_it_is else _ordered(value, MAX_DEPTH))
 
 
 def decode(data: bytes, *, max_size: int = 65535) -> Value:
@@ -65,7 +69,7 @@ def decode(data: bytes, *, max_size: int = 65535) -> Value:
     try:
         value = cbor2.loads(
             bytes(data),
-            semantic_decoders=_RefuseTags(),
+            semantic_decoders=_NO_TAGS,
             max_depth=MAX_DEPTH,
             allow_indefinite=False,
             allow_duplicate_keys=False,
@@ -77,6 +81,38 @@ def decode(data: bytes, *, max_size: int = 65535) -> Value:
         raise DecodeError("CBOR is not in its deterministic spelling, or bytes follow it")
     checked: Value = value
     return checked
+
+
+def _is_ordered(container: Any, depth: int) -> bool:
+    """Whether `_ordered` would copy this list or dict as it is: nothing to convert, to sort or to refuse."""
+    if type(container) is dict:
+        if not _keys_in_order(container):
+            return False
+        container = container.values()
+    for item in container:
+        kind = type(item)
+        if kind is int:
+            if not _LOWEST <= item <= _HIGHEST:
+                return False
+        elif kind is list or kind is dict:
+            if depth == 1 or not _is_ordered(item, depth - 1):
+                return False
+        elif kind is not bytes and not (kind is str and item.isascii()):
+            return False
+    return True
+
+
+def _keys_in_order(keys: Iterable[Any]) -> bool:
+    """Whether all are of type int, in range, and in the order of their encodings."""
+    last = -1
+    for key in keys:
+        if type(key) is not int or not _LOWEST <= key <= _HIGHEST:
+            return False
+        place = key if key >= 0 else _HIGHEST - key
+        if place <= last:
+            return False
+        last = place
+    return True
 
 
 def _ordered(value: object, depth: int) -> object:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "BlobError",
+    "BusyError",
     "ConsistencyError",
     "DamagedStoreError",
     "DecodeError",
@@ -16,8 +17,10 @@ __all__ = [
     "ProofError",
     "QuorumError",
     "SignatureError",
+    "SizeConflictError",
     "StateError",
     "StoreError",
+    "VerifierError",
 ]
 
 
@@ -38,11 +41,19 @@ class SignatureError(LedgerError):
 
 
 class ProofError(LedgerError):
-    """An inclusion proof, or a published tile, does not lead to the stated root."""
+    """A proof, a published tile or evidence does not show what it is offered for."""
 
 
 class ConsistencyError(LedgerError):
     """A checkpoint does not extend, or was not shown to extend, an earlier one."""
+
+
+class SizeConflictError(ConsistencyError):
+    """A proof starts from another size than the one last cosigned. `size` is that one: start from it."""
+
+    def __init__(self, message: str, *, size: int, culprits: tuple[str, ...] = ()) -> None:
+        super().__init__(message, culprits=culprits)
+        self.size = size
 
 
 class EquivocationError(LedgerError):
@@ -97,3 +108,11 @@ class BlobError(LedgerError):
 
 class StateError(LedgerError):
     """A call came out of order: something moved on, was closed, or was used before."""
+
+
+class BusyError(LedgerError):
+    """There is more to do than there is room for: nothing was done, try again later."""
+
+
+class VerifierError(LedgerError):
+    """The processes that verify entries died or hung: nothing is known about the entries they were given."""

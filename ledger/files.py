@@ -1,7 +1,12 @@
 """Writing files so that they are on disk, whole, or not there at all; and reading them with a bound.
 
-The order is: a temporary file in the same folder, its bytes, fsync, rename (or link), fsync of the folder. Temporary
-files are named `.<name>.<...>.tmp`; one left by a crash is never read and may be removed.
+The order is: the folders and their names in the folders above, a temporary file, its bytes, fsync, rename (or link),
+fsync of the folder. Temporary files are named `.<name>.<...>.tmp`; one that a crash left is never read and may be
+removed.
+
+After a failed fsync the kernel may call the lost pages clean, and a second fsync of the same file then succeeds without
+writing them (https://lwn.net/Articles/752063/). So a file whose sync failed is thrown away and never synced again: who
+tries once more writes a new one.
 """
 
 from __future__ import annotations
@@ -9,152 +14,260 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
-from .errors import StoreError
+from .disk import DISK, Files
+from .errors import StateError, StoreError
 
-__all__ = ["create_durably", "read_bounded", "write_durably"]
+__all__ = [
+    "DurableFile",
+    "create_durably",
+    "open_bounded",
+    "read_bounded",
+    "remove_durably",
+    "sync_name",
+    "write_durably",
+]
 
 _ATTEMPTS: Final = 1000
 _PROBE: Final = 4096
 
 
-def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+class DurableFile:
+    """A new file under a temporary name beside `path`, which gets its own name when it is whole and on disk.
+
+    Write it, then `replace` or `create`, once; leave the `with` block without, and nothing stays of it.
+    Missing folders are made. `mode` are the permissions (0o600 for secrets).
+
+    Raises:
+        StoreError: the disk is full or fails; from every method.
+        StateError: written after it was whole, or used after a failure: what of it is on disk, nobody knows.
+    """
+
+    def __init__(self, path: Path, *, mode: int = 0o644, files: Files = DISK) -> None:
+        self.path = Path(path)
+        self._files = files
+        self._handle: int | None = None
+        self._whole = False
+        self._named = False
+        try:
+            _have_folder(self.path.parent, files)
+            self._temporary, self._handle = _create_temporary(self.path, mode, files)
+        except OSError as exc:
+            raise _failed(self.path, exc) from exc
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):  # it is thrown away, or an error is on its way already
+            self._close()
+        if not self._named:
+            _remove(self._temporary, self._files)
+
+    def write(self, data: bytes) -> None:
+        """Add bytes at the end."""
+        handle = self._open()
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[self._files.write(handle, left) :]
+        except OSError as exc:
+            with suppress(OSError):
+                self._close()
+            raise _failed(self.path, exc) from exc
+
+    def replace(self, path: Path | None = None) -> None:
+        """Let the file stand at `path` (by default its own), in the place of what was there; on disk on return."""
+        path = self.path if path is None else Path(path)
+        try:
+            self._finish(path)
+            self._files.rename(self._temporary, path)
+            self._named = True
+            self._files.sync_folder(path.parent)
+        except OSError as exc:
+            raise _failed(path, exc) from exc
+
+    def create(self, path: Path | None = None) -> bool:
+        """Let the file stand at `path` if nothing does; True: it is there, on disk; False: another is, on disk."""
+        path = self.path if path is None else Path(path)
+        try:
+            self._finish(path)
+            try:
+                self._files.link(self._temporary, path)
+                created = True
+            except FileExistsError:
+                created = False
+            _remove(self._temporary, self._files)
+            self._named = True
+            self._files.sync_folder(path.parent)
+        except OSError as exc:
+            raise _failed(path, exc) from exc
+        return created
+
+    def _open(self) -> int:
+        if self._handle is None:
+            raise StateError(f"{self.path}: the temporary file is whole or failed; write a new one")
+        return self._handle
+
+    def _finish(self, path: Path) -> None:
+        """Sync the bytes, once, and have the folder of the name to come."""
+        if not self._whole:
+            handle = self._open()
+            try:
+                self._files.sync(handle)
+            finally:
+                self._close()
+            self._whole = True
+        if path.parent != self.path.parent:
+            _have_folder(path.parent, self._files)
+
+    def _close(self) -> None:
+        if self._handle is not None:
+            handle, self._handle = self._handle, None
+            self._files.close(handle)
+
+
+def write_durably(path: Path, data: bytes, *, mode: int = 0o644, files: Files = DISK) -> None:
     """Put `data` at `path`, replacing what was there; when this returns it is on disk.
 
     Missing folders are made. `mode` are the permissions of a new file (0o600 for secrets).
 
     Raises:
-        StoreError: the disk is full or fails; what was at `path` before is still there, whole.
+        StoreError: the disk is full or fails; at `path` there is what was there before or the new bytes, whole.
     """
-    path = Path(path)
-    temporary = _write_temporary(path, data, mode)
-    try:
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as exc:
-        _remove(temporary)
-        raise _failed(path, exc) from exc
+    with DurableFile(path, mode=mode, files=files) as file:
+        file.write(data)
+        file.replace()
 
 
-def create_durably(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
+def create_durably(path: Path, data: bytes, *, mode: int = 0o644, files: Files = DISK) -> bool:
     """Put `data` at `path` if nothing is there; when this returns True it is on disk, False means `path` was taken.
 
     Of several processes that try at once, exactly one gets True.
 
     Raises:
-        StoreError: the disk is full or fails.
+        StoreError: the disk is full or fails; at `path` there is what was there before, or nothing, or the new bytes.
     """
-    path = Path(path)
-    temporary = _write_temporary(path, data, mode)
-    try:
-        os.link(temporary, path)
-        created = True
-    except FileExistsError:
-        created = False
-    except OSError as exc:
-        _remove(temporary)
-        raise _failed(path, exc) from exc
-    _remove(temporary)
-    try:
-        _sync_folder(path.parent)
-    except OSError as exc:
-        raise _failed(path, exc) from exc
-    return created
+    with DurableFile(path, mode=mode, files=files) as file:
+        file.write(data)
+        return file.create()
 
 
-def read_bounded(path: Path, *, limit: int) -> bytes | None:
+def sync_name(path: Path, *, files: Files = DISK) -> bool:
+    """Bring the name of a file that stands at `path` already to the disk; False if there is none.
+
+    Whoever gave it that name may have been killed before the name was on disk.
+
+    Raises:
+        StoreError: the disk fails.
+    """
+    if not files.is_file(path):
+        return False
+    try:
+        _have_folder(path.parent, files)
+        files.sync_folder(path.parent)
+    except OSError as exc:
+        raise _failed(path, exc) from exc
+    return True
+
+
+def remove_durably(path: Path, *, files: Files = DISK) -> None:
+    """Take a file away; when this returns its name is gone from the disk. Nothing if there is none.
+
+    Raises:
+        StoreError: it cannot be removed, or the disk fails; it may still be there, whole.
+    """
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            files.unlink(path)
+        if files.is_folder(path.parent):
+            files.sync_folder(path.parent)
+    except OSError as exc:
+        raise StoreError(
+            f"{path} was not removed: {exc.strerror}; check the disk and the folder's permissions"
+        ) from exc
+
+
+@contextmanager
+def open_bounded(path: Path, *, limit: int, files: Files = DISK) -> Iterator[tuple[int, int] | None]:
+    """Open a regular file of at most `limit` bytes for the block: its handle and size, or None if there is none.
+
+    Raises:
+        StoreError: larger than `limit`, not a regular file, or unreadable, then or within the block.
+    """
+    try:
+        handle = files.open(path)
+    except (FileNotFoundError, NotADirectoryError):
+        yield None
+        return
+    except OSError as exc:
+        raise StoreError(f"{path} cannot be read: {exc.strerror}") from exc
+    try:
+        found = files.status(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise StoreError(f"{path} is not a regular file")
+        if found.st_size > limit:
+            raise StoreError(f"{path} has {found.st_size} bytes, more than the {limit} it may have")
+        yield handle, found.st_size
+    except OSError as exc:
+        raise StoreError(f"{path} cannot be read: {exc.strerror}") from exc
+    finally:
+        files.close(handle)
+
+
+def read_bounded(path: Path, *, limit: int, files: Files = DISK) -> bytes | None:
     """Read a regular file of at most `limit` bytes, or return None if there is none.
 
     Raises:
         StoreError: larger than `limit`, not a regular file, or unreadable.
     """
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-    try:
-        descriptor = os.open(path, flags)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as exc:
-        raise StoreError(f"{path} cannot be read: {exc.strerror}") from exc
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise StoreError(f"{path} is not a regular file")
-        if found.st_size > limit:
-            raise StoreError(f"{path} has {found.st_size} bytes, more than the {limit} it may have")
+    with open_bounded(path, limit=limit, files=files) as found:
+        if found is None:
+            return None
+        handle, size = found
         data = bytearray()
         # No buffer is larger than the file: the limit can be megabytes where the file has a few bytes.
-        while len(data) <= limit and (more := os.read(descriptor, max(found.st_size - len(data), _PROBE))):
+        while len(data) <= limit and (more := files.read(handle, max(size - len(data), _PROBE))):
             data += more
-    except OSError as exc:
-        raise StoreError(f"{path} cannot be read: {exc.strerror}") from exc
-    finally:
-        os.close(descriptor)
     if len(data) > limit:
         raise StoreError(f"{path} grew over {limit} bytes while it was read")
     return bytes(data)
 
 
-def _write_temporary(path: Path, data: bytes, mode: int) -> Path:
-    try:
-        _make_folders(path.parent)
-        temporary, descriptor = _open_temporary(path, mode)
-    except OSError as exc:
-        raise _failed(path, exc) from exc
-    try:
-        try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(descriptor, left) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as exc:
-        _remove(temporary)
-        raise _failed(path, exc) from exc
-    except BaseException:
-        _remove(temporary)
-        raise
-    return temporary
-
-
-def _open_temporary(path: Path, mode: int) -> tuple[Path, int]:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+def _create_temporary(path: Path, mode: int, files: Files) -> tuple[Path, int]:
     for attempt in range(_ATTEMPTS):
         temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}-{attempt}.tmp")
         try:
-            return temporary, os.open(temporary, flags, mode)
+            return temporary, files.create(temporary, mode)
         except FileExistsError:
             continue
     raise OSError(errno.EEXIST, "too many temporary files left in the folder")
 
 
-def _make_folders(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    _make_folders(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
+def _have_folder(folder: Path, files: Files) -> None:
+    """Make a folder and those above it, each with its name on disk before anything is put into it.
 
-
-def _sync_folder(folder: Path) -> None:
-    if sys.platform == "win32":  # folders cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    That a folder is there does not mean that its name is on disk: its maker may have been killed before the sync.
+    """
+    if not files.is_folder(folder):
+        _have_folder(folder.parent, files)
+        files.make_folder(folder)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        files.sync_folder(folder.parent)
+    except PermissionError:
+        return  # a folder one may not read: it was set up by somebody else
 
 
-def _remove(temporary: Path) -> None:
+def _remove(temporary: Path, files: Files) -> None:
     try:
-        temporary.unlink(missing_ok=True)
+        files.unlink(temporary)
     except OSError:
-        return  # the first error is the one to report; a temporary file left behind is harmless
+        return  # gone already, or an error that follows the one to report; a temporary file left behind is harmless
 
 
 def _failed(path: Path, exc: OSError) -> StoreError:

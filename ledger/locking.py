@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
 from .errors import StoreError
 
@@ -17,6 +19,8 @@ else:
         fcntl = None  # type: ignore[assignment]
 
 __all__ = ["WriterLock"]
+
+_TAKEN: Final = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 
 
 class WriterLock:
@@ -46,7 +50,9 @@ class WriterLock:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             os.close(descriptor)
-            raise StoreError(f"{self.path} is locked: another process writes here; stop it first") from exc
+            if exc.errno in _TAKEN:
+                raise StoreError(f"{self.path} is locked: another process writes here; stop it first") from exc
+            raise StoreError(f"{self.path} cannot be locked: {exc.strerror}; check the disk") from exc
         self._descriptor = descriptor
 
     def release(self) -> None:

@@ -5,38 +5,38 @@ Run by: the sequencer, one process. Nobody has to trust it for safety: members a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Sequence
+from typing import Final
 
+from .certifying import CosigningWitness, certify
 from .checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
-from .cosign import verify_cosignature
 from .entry import MAX_ENTRY
-from .errors import (
-    DamagedStoreError,
-    DecodeError,
-    EquivocationError,
-    LedgerError,
-    QuorumError,
-    SignatureError,
-    StateError,
-)
-from .merkle import Tree, leaf_hash
-from .note import ED25519, Note, NoteSignature, VerifierKey, parse_note, parse_signature_line
+from .errors import DamagedStoreError, LedgerError, StateError, StoreError
+from .merkle import HASH_SIZE, leaf_hash
+from .note import ED25519, VerifierKey
 from .octets import is_octets
-from .policy import Certificate, Policy
+from .policy import Certificate
 from .signing import SigningKey
 from .store import Head, Store
+from .tile import TILE_HEIGHT, TILE_WIDTH, Tile
+from .tiled import Growth, TiledTree
 
 __all__ = ["CosigningWitness", "Log", "certify"]
 
-_READ: Final = 1024
+_READ: Final = 4 * TILE_WIDTH
 
 
 class Log:
-    """An append-only log over a store. One thread at a time.
+    """An append-only log over a store. One thread at a time. Its memory does not grow with its size.
 
-    Opening recomputes every leaf hash from the stored bytes and compares the root with the stored head, so that no
-    checkpoint is ever signed over bytes that changed on disk.
+    Opening reads the right edge of the tree and compares the root with the stored head, then the stored certificate
+    with the tree; every entry that is not under the certificate is hashed again from its stored bytes. What is under
+    it is checked whenever it is read: entries and tiles by their hashes, proofs by the tiles they are made from.
+
+    Before a checkpoint is signed, each entry it adds was read back from the store and hashed, so that no checkpoint is
+    ever signed over bytes that changed on the way to the disk, or there.
+
+    After a failed write the log refuses all work; open it again, which verifies what is there.
 
     Raises:
         StoreError: the stored bytes are not those that were acknowledged; nothing is changed.
@@ -46,36 +46,73 @@ class Log:
         self._store = store
         self._key = key
         self._verifier = VerifierKey(origin, ED25519, key.public)
+        self._failed = False
         self._head = store.head()
-        self._tree = Tree()
-        while self._tree.size < self._head.size:
-            start = self._tree.size
-            found = store.entries(start, min(start + _READ, self._head.size))
-            if not found:
-                raise DamagedStoreError(f"{origin}: entry {start} of {self._head.size} is missing: restore a copy")
-            for entry in found:
-                self._tree.append(leaf_hash(entry))
-        self._check_opened(origin)
-
-    def _check_opened(self, origin: str) -> None:
         size = self._head.size
-        if self._store.entries(size, size + 1):
-            raise DamagedStoreError(f"{origin}: the store holds entries beyond its head of size {size}: restore a copy")
-        if self._tree.root() != self._head.root:
+        start = size - size % TILE_WIDTH
+        tail = store.entries(start, size)
+        if len(tail) != size - start:
+            raise DamagedStoreError(f"{origin}: entry {start + len(tail)} of {size} is missing: restore a copy")
+        self._check_end(size)
+        try:
+            self._tree = TiledTree(store.tile, size, self._head.root, [leaf_hash(entry) for entry in tail])
+        except DamagedStoreError as exc:
             raise DamagedStoreError(
-                f"{origin}: the stored entries are not those that were acknowledged (the root of {size} differs): "
-                "leave the file as it is and restore a copy"
+                f"{origin}: the stored entries are not those that were acknowledged ({exc}): leave the file as it is "
+                "and restore a copy; `fsck` says what differs, and whether it can be made again"
+            ) from exc
+        # Entries below this number were read back from the store and are those of the tree.
+        self._read_back = self._certified_size()
+        self._check_stored()
+
+    def _check_end(self, size: int) -> None:
+        """Refuse what lies beyond the head. A reader's head may be behind its writer: then it is not beyond."""
+        stray = bool(self._store.entries(size, size + 1)) or any(
+            self._store.tile(level, size >> TILE_HEIGHT * (level + 1)) is not None
+            for level in range(size.bit_length() // TILE_HEIGHT + 1)
+        )
+        if stray and self._store.head().size <= size:
+            raise DamagedStoreError(
+                f"{self.origin}: the store holds entries or tiles beyond its head of size {size}: restore a copy"
             )
+
+    def _certified_size(self) -> int:
+        """The size of the stored certificate, after comparing it with the tree; 0 without one."""
         if self._head.checkpoint is None:
-            return
+            return 0
         try:
             certified = verify_checkpoint(self._head.checkpoint, self._verifier)
         except LedgerError as exc:
-            raise DamagedStoreError(f"{origin}: the stored certificate is damaged, or of another log: {exc}") from exc
-        if certified.size > size or self._tree.root(certified.size) != certified.root:
             raise DamagedStoreError(
-                f"{origin}: the stored entries are not those certified at size {certified.size}: restore a copy"
+                f"{self.origin}: the stored certificate is damaged, or of another log: {exc}"
+            ) from exc
+        if certified.size > self.size or self._tree.root(certified.size) != certified.root:
+            raise DamagedStoreError(
+                f"{self.origin}: the stored entries are not those certified at size {certified.size}: restore a copy"
             )
+        return certified.size
+
+    def _check_stored(self) -> None:
+        """Read back and compare with the tree what was not read back yet."""
+        while self._read_back < self.size:
+            stop = min(self._read_back + _READ, self.size)
+            self._stored(self._read_back, stop)
+            self._read_back = stop
+
+    def _stored(self, start: int, stop: int) -> list[bytes]:
+        """Entries [start, stop) from the store, each compared with its leaf in the tree."""
+        found = self._store.entries(start, stop)
+        if len(found) != stop - start:
+            raise DamagedStoreError(f"{self.origin}: {stop - start - len(found)} entries after {start} are missing")
+        leaves, first = b"", start
+        for index, entry in enumerate(found, start=start):
+            if index == start or index % TILE_WIDTH == 0:
+                first = index - index % TILE_WIDTH
+                leaves = self._tree.tile(Tile(0, index // TILE_WIDTH, min(TILE_WIDTH, self.size - first)))
+            at = (index - first) * HASH_SIZE
+            if leaf_hash(entry) != leaves[at : at + HASH_SIZE]:
+                raise DamagedStoreError(f"{self.origin}: entry {index} changed in the store: restore a copy")
+        return found
 
     @property
     def origin(self) -> str:
@@ -90,7 +127,7 @@ class Log:
     @property
     def size(self) -> int:
         """How many entries the log has."""
-        return self._tree.size
+        return self._head.size
 
     def append(self, entry: bytes) -> int:
         """Add one entry and return its index; it is durable when this returns. See `append_all`."""
@@ -101,24 +138,34 @@ class Log:
 
         Raises:
             ValueError: an entry is empty or over `MAX_ENTRY` bytes.
-            StoreError: not written; open the log again.
+            StoreError: not known to be written; open the log again.
         """
         batch = list(entries)
         if not all(is_octets(entry, 1, MAX_ENTRY) for entry in batch):
             raise ValueError(f"an entry has 1 to {MAX_ENTRY} bytes")
+        self._check_usable()
         start = self.size
         if not batch:
             return range(start, start)
-        try:
-            for entry in batch:
-                self._tree.append(leaf_hash(entry))
-            head = Head(self.size, self._tree.root(), self._head.checkpoint)
-            self._store.append(batch, head)
-        except BaseException:
-            self._tree.truncate(start)
-            raise
-        self._head = head
+        self._write(batch, self._tree.prepare([leaf_hash(entry) for entry in batch]), self._head.checkpoint)
         return range(start, self.size)
+
+    def _write(self, entries: Sequence[bytes], growth: Growth, checkpoint: bytes | None) -> None:
+        """One append to the store. Unless the store refused before it wrote, nobody knows then what it holds."""
+        head = Head(growth.size, growth.root, checkpoint)
+        self._failed = True
+        try:
+            self._store.append(entries, growth.tiles, head)
+        except (StateError, ValueError, TypeError):
+            self._failed = False
+            raise
+        self._tree.commit(growth)
+        self._head = head
+        self._failed = False
+
+    def _check_usable(self) -> None:
+        if self._failed:
+            raise StoreError(f"{self.origin}: an earlier write failed; close it and open it again")
 
     def entry(self, i: int) -> bytes:
         """The bytes of entry `i`.
@@ -141,32 +188,47 @@ class Log:
         stop = self.size if stop is None else stop
         if not 0 <= start <= stop <= self.size:
             raise ValueError(f"entries [{start}, {stop}) are not within a log of {self.size}")
-        found = self._store.entries(start, stop)
-        if len(found) != stop - start:
-            raise DamagedStoreError(f"{self.origin}: {stop - start - len(found)} entries after {start} are missing")
-        for index, entry in enumerate(found, start=start):
-            if leaf_hash(entry) != self._tree.subtree(0, index):
-                raise DamagedStoreError(f"{self.origin}: entry {index} changed in the store: restore a copy")
-        return found
+        self._check_usable()
+        return self._stored(start, stop)
 
     def checkpoint(self) -> bytes:
-        """The note, signed by the log, of the current size and root. Equal as long as nothing is appended."""
+        """The note, signed by the log, of the current size and root. Equal as long as nothing is appended.
+
+        Raises:
+            StoreError: the stored bytes are not those that were acknowledged.
+        """
+        self._check_usable()
+        self._check_stored()
         return sign_checkpoint(Checkpoint(self.origin, self.size, self._tree.root()), self._key)
 
     def root(self, size: int) -> bytes:
         """The root over the first `size` entries."""
+        self._check_usable()
         return self._tree.root(size)
 
     def subtree(self, height: int, index: int) -> bytes:
         """The root over entries [index * 2^height, (index + 1) * 2^height)."""
+        self._check_usable()
         return self._tree.subtree(height, index)
+
+    def tile(self, tile: Tile) -> bytes:
+        """The hashes of a tile, full or partial, one after the other, as they are published.
+
+        Raises:
+            ValueError: the log has not so many entries.
+            StoreError: the stored bytes are not those that were acknowledged.
+        """
+        self._check_usable()
+        return self._tree.tile(tile)
 
     def inclusion_proof(self, i: int, size: int) -> list[bytes]:
         """The proof that entry `i` is in the tree of the first `size` entries."""
+        self._check_usable()
         return self._tree.inclusion_proof(i, size)
 
     def consistency_proof(self, old: int, new: int) -> list[bytes]:
         """The proof that the first `new` entries begin with the first `old`; `old` is at least 1."""
+        self._check_usable()
         return self._tree.consistency_proof(old, new)
 
     def certified(self) -> bytes | None:
@@ -180,6 +242,7 @@ class Log:
             StateError: the certificate is not of this log's entries.
             StoreError: not written; open the log again.
         """
+        self._check_usable()
         checkpoint = certificate.checkpoint
         if (
             checkpoint.origin != self.origin
@@ -190,94 +253,8 @@ class Log:
         kept = self._head.checkpoint
         if kept is not None and verify_checkpoint(kept, self._verifier).size > checkpoint.size:
             return
-        head = Head(self.size, self._head.root, certificate.note)
-        self._store.append((), head)
-        self._head = head
+        self._write((), self._tree.prepare(()), certificate.note)
 
     def close(self) -> None:
         """Let go of the store."""
         self._store.close()
-
-
-class CosigningWitness(Protocol):
-    """What `certify` needs of a witness, near or far. A far one raises OSError (ConnectionError, TimeoutError)."""
-
-    @property
-    def size(self) -> int:
-        """The size it last cosigned, 0 before the first."""
-        ...
-
-    def add_checkpoint(self, old_size: int, proof: Sequence[bytes], note: bytes, *, now: int) -> str:
-        """Cosign a checkpoint; see `ledger.witness.Witness.add_checkpoint`."""
-        ...
-
-
-def certify(log: Log, witnesses: Mapping[str, CosigningWitness | None], policy: Policy, *, now: int) -> Certificate:
-    """Have the log's current checkpoint cosigned by a quorum, and keep the certificate in the log.
-
-    Run by: the sequencer.  Units: now in POSIX seconds.  `witnesses` maps names of the policy to witnesses, None for
-    one that cannot be reached. Every reachable one is asked; an answer that is late, refused or bad counts as missing.
-
-    Raises:
-        QuorumError: too few cosigned; it names needed, have and missing, and each witness's reason.
-        EquivocationError: a witness proved that this log signed two roots for one size.
-        ValueError: the policy is of another log, or `witnesses` has a name the policy does not know.
-    """
-    if policy.origin != log.origin or policy.log_key != log.verifier:
-        raise ValueError(f"the policy is of {policy.origin}, the log is {log.origin}")
-    unknown = set(witnesses) - {key.name for key in policy.witnesses}
-    if unknown:
-        raise ValueError(f"not witnesses of this policy: {', '.join(sorted(unknown))}")
-    note = parse_note(log.checkpoint())
-    lines: dict[str, NoteSignature] = {}
-    reasons: list[str] = []
-    culprits: list[str] = []
-    for key in policy.witnesses:
-        witness = witnesses.get(key.name)
-        if witness is None:
-            continue
-        try:
-            lines[key.name] = _ask(log, witness, key, note, now)
-        except EquivocationError as exc:
-            if _proves_equivocation(exc.evidence, log.verifier):
-                raise
-            reasons.append(f"{key.name}: claims an equivocation that its evidence does not prove")
-            culprits.append(key.name)
-        except (LedgerError, OSError) as exc:
-            reasons.append(f"{key.name}: {exc}")
-            if isinstance(exc, DecodeError | SignatureError):
-                culprits.append(key.name)
-    if len(lines) < policy.needed:
-        missing = tuple(key.name for key in policy.witnesses if key.name not in lines)
-        raise QuorumError(
-            needed=policy.needed, have=tuple(lines), missing=missing, reasons=tuple(reasons), culprits=tuple(culprits)
-        )
-    certificate = policy.verify(Note(note.text, (*note.signatures, *lines.values())).encode())
-    log.keep_certificate(certificate)
-    return certificate
-
-
-def _ask(log: Log, witness: CosigningWitness, key: VerifierKey, note: Note, now: int) -> NoteSignature:
-    """Ask one witness and verify its answer before it is put beside the others'."""
-    old = witness.size
-    if not 0 <= old <= log.size:
-        raise StateError(
-            f"has cosigned size {old}, the log has {log.size} entries: the log was rolled back, or it errs"
-        )
-    proof = log.consistency_proof(old, log.size) if 0 < old < log.size else []
-    answer = parse_signature_line(witness.add_checkpoint(old, proof, note.encode(), now=now))
-    try:
-        cosigned = Note(note.text, (answer,))
-    except ValueError as exc:
-        raise DecodeError(f"answered with a signature line that no note can hold: {exc}") from exc
-    if verify_cosignature(cosigned, key) is None:
-        raise SignatureError(f"answered with a signature line of {answer.name}, which is not its key")
-    return answer
-
-
-def _proves_equivocation(evidence: tuple[bytes, bytes], log_key: VerifierKey) -> bool:
-    try:
-        one, other = (verify_checkpoint(note, log_key) for note in evidence)
-    except (LedgerError, ValueError):
-        return False
-    return one.size == other.size and one.root != other.root

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Final, Protocol
 
 from .errors import ConsistencyError, ProofError
 
@@ -16,9 +16,13 @@ __all__ = [
     "EMPTY_ROOT",
     "HASH_SIZE",
     "MAX_PROOF",
+    "Subtrees",
     "Tree",
+    "consistency_proof",
+    "inclusion_proof",
     "leaf_hash",
     "node_hash",
+    "root",
     "verify_consistency",
     "verify_inclusion",
 ]
@@ -110,6 +114,72 @@ def verify_consistency(old_size: int, new_size: int, proof: Sequence[bytes], old
         raise ConsistencyError(f"the tree of size {new_size} is not shown to extend the tree of size {old_size}")
 
 
+class Subtrees(Protocol):
+    """What a root or a proof is made from: the hashes of the complete subtrees, wherever they are kept."""
+
+    @property
+    def size(self) -> int:
+        """How many leaves the tree has."""
+        ...
+
+    def subtree(self, height: int, index: int) -> bytes:
+        """The root of the complete subtree over leaves [index * 2^height, (index + 1) * 2^height)."""
+        ...
+
+
+def root(tree: Subtrees, size: int) -> bytes:
+    """The root over the first `size` leaves (RFC 6962 §2.1).
+
+    Raises:
+        ValueError: the tree has fewer leaves.
+    """
+    return EMPTY_ROOT if _checked(tree, size) == 0 else _range(tree, 0, size)
+
+
+def inclusion_proof(tree: Subtrees, index: int, size: int) -> list[bytes]:
+    """The audit path of leaf `index` in the tree of the first `size` leaves (RFC 6962 §2.1.1).
+
+    Raises:
+        ValueError: the tree has fewer leaves, or the leaf is not among the first `size`.
+    """
+    if not 0 <= index < _checked(tree, size):
+        raise ValueError(f"index {index} is not in a tree of {size} leaves")
+    proof: list[bytes] = []
+    low, high = 0, size
+    while high - low > 1:
+        middle = low + _split(high - low)
+        if index < middle:
+            proof.append(_range(tree, middle, high))
+            high = middle
+        else:
+            proof.append(_range(tree, low, middle))
+            low = middle
+    return proof[::-1]
+
+
+def consistency_proof(tree: Subtrees, old: int, new: int) -> list[bytes]:
+    """The proof that the first `new` leaves begin with the first `old` (RFC 6962 §2.1.2); `old` is at least 1.
+
+    Raises:
+        ValueError: the tree has fewer leaves than `new`, or `new` is below `old`, or `old` is 0.
+    """
+    if not 0 < old <= _checked(tree, new):
+        raise ValueError(f"no consistency proof leads from size {old} to size {new}")
+    proof: list[bytes] = []
+    low, high, old_is_whole = 0, new, True
+    while old != high:
+        middle = low + _split(high - low)
+        if old <= middle:
+            proof.append(_range(tree, middle, high))
+            high = middle
+        else:
+            proof.append(_range(tree, low, middle))
+            low, old_is_whole = middle, False
+    if not old_is_whole:
+        proof.append(_range(tree, low, high))
+    return proof[::-1]
+
+
 class Tree:
     """A growing Merkle tree of leaf hashes, in memory: every complete subtree's hash is kept.
 
@@ -143,14 +213,13 @@ class Tree:
 
     def truncate(self, size: int) -> None:
         """Take back the leaves after the first `size`, for appends whose writing failed."""
-        self._checked(size)
+        _checked(self, size)
         for height, level in enumerate(self._levels):
             del level[size >> height :]
 
     def root(self, size: int | None = None) -> bytes:
         """The root over the first `size` leaves (all of them by default)."""
-        size = self.size if size is None else self._checked(size)
-        return EMPTY_ROOT if size == 0 else self._range(0, size)
+        return root(self, self.size if size is None else size)
 
     def subtree(self, height: int, index: int) -> bytes:
         """The root of the complete subtree over leaves [index * 2^height, (index + 1) * 2^height)."""
@@ -159,51 +228,27 @@ class Tree:
         return self._levels[height][index]
 
     def inclusion_proof(self, index: int, size: int) -> list[bytes]:
-        """The audit path of leaf `index` in the tree of the first `size` leaves (RFC 6962 §2.1.1)."""
-        if not 0 <= index < self._checked(size):
-            raise ValueError(f"index {index} is not in a tree of {size} leaves")
-        proof: list[bytes] = []
-        low, high = 0, size
-        while high - low > 1:
-            middle = low + _split(high - low)
-            if index < middle:
-                proof.append(self._range(middle, high))
-                high = middle
-            else:
-                proof.append(self._range(low, middle))
-                low = middle
-        return proof[::-1]
+        """The audit path of leaf `index` in the tree of the first `size` leaves; see `inclusion_proof`."""
+        return inclusion_proof(self, index, size)
 
     def consistency_proof(self, old: int, new: int) -> list[bytes]:
-        """The proof that the first `new` leaves begin with the first `old` (RFC 6962 §2.1.2); `old` is at least 1."""
-        if not 0 < old <= self._checked(new):
-            raise ValueError(f"no consistency proof leads from size {old} to size {new}")
-        proof: list[bytes] = []
-        low, high, old_is_whole = 0, new, True
-        while old != high:
-            middle = low + _split(high - low)
-            if old <= middle:
-                proof.append(self._range(middle, high))
-                high = middle
-            else:
-                proof.append(self._range(low, middle))
-                low, old_is_whole = middle, False
-        if not old_is_whole:
-            proof.append(self._range(low, high))
-        return proof[::-1]
+        """The proof that the first `new` leaves begin with the first `old`; see `consistency_proof`."""
+        return consistency_proof(self, old, new)
 
-    def _checked(self, size: int) -> int:
-        if not 0 <= size <= self.size:
-            raise ValueError(f"size {size} is not in [0, {self.size}]")
-        return size
 
-    def _range(self, low: int, high: int) -> bytes:
-        """Root over leaves [low, high), where low is a multiple of the largest power of two below the length."""
-        width = high - low
-        if width & (width - 1) == 0:
-            return self._levels[width.bit_length() - 1][low // width]
-        middle = low + _split(width)
-        return node_hash(self._range(low, middle), self._range(middle, high))
+def _checked(tree: Subtrees, size: int) -> int:
+    if not 0 <= size <= tree.size:
+        raise ValueError(f"size {size} is not in [0, {tree.size}]")
+    return size
+
+
+def _range(tree: Subtrees, low: int, high: int) -> bytes:
+    """Root over leaves [low, high), where low is a multiple of the largest power of two below the length."""
+    width = high - low
+    if width & (width - 1) == 0:
+        return tree.subtree(width.bit_length() - 1, low // width)
+    middle = low + _split(width)
+    return node_hash(_range(tree, low, middle), _range(tree, middle, high))
 
 
 def _split(width: int) -> int:

@@ -1,7 +1,7 @@
 """Signed notes: a text with signature lines under it, and the keys that verify them.
 
-Spec: C2SP signed-note v1. Two signature types are supported: 0x01 (Ed25519 over the text) and 0x04 (timestamped
-Ed25519 cosignature, see `ledger.cosign`).
+Spec: C2SP signed-note v1. Three signature types are supported: 0x01 (Ed25519 over the text), 0x04 (timestamped Ed25519
+cosignature) and 0x06 (timestamped ML-DSA-44 cosignature; see `ledger.cosign` for both).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import Final
 
 from .errors import DecodeError, SignatureError
+from .mldsa import MAX_NAME, MLDSA44_PUBLIC_SIZE
 from .octets import is_octets
 from .signing import PUBLIC_SIZE, SigningKey, verify_strict, weak
 
@@ -20,6 +21,7 @@ __all__ = [
     "ED25519",
     "MAX_NOTE",
     "MAX_SIGNATURES",
+    "MLDSA44",
     "Note",
     "NoteSignature",
     "VerifierKey",
@@ -32,6 +34,7 @@ __all__ = [
 
 ED25519: Final = 0x01
 COSIGNATURE_V1: Final = 0x04
+MLDSA44: Final = 0x06
 MAX_NOTE: Final = 64 * 1024
 """Bytes a note may have."""
 MAX_SIGNATURES: Final = 64
@@ -84,7 +87,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """A named public key for one signature type. Shapes: public 32 bytes (Ed25519)."""
+    """A named public key for one signature type. Shapes: public 32 bytes (Ed25519) or 1312 bytes (ML-DSA-44).
+
+    The name of an ML-DSA-44 key has at most 255 bytes, because the message it signs holds no longer one.
+    """
 
     name: str
     kind: int
@@ -92,9 +98,14 @@ class VerifierKey:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        if self.kind not in (ED25519, COSIGNATURE_V1):
+        if self.kind not in (ED25519, COSIGNATURE_V1, MLDSA44):
             raise ValueError(f"signature type {self.kind:#04x} is not supported")
-        if not is_octets(self.public, PUBLIC_SIZE) or weak(self.public):
+        if self.kind == MLDSA44:
+            if not is_octets(self.public, MLDSA44_PUBLIC_SIZE) or len(self.name.encode("utf-8")) > MAX_NAME:
+                raise ValueError(
+                    f"not an ML-DSA-44 key of {MLDSA44_PUBLIC_SIZE} bytes under a name of at most {MAX_NAME}"
+                )
+        elif not is_octets(self.public, PUBLIC_SIZE) or weak(self.public):
             raise ValueError(f"{self.name}: not a canonical Ed25519 public key of {PUBLIC_SIZE} bytes")
 
     @property

@@ -10,6 +10,7 @@ that decides, after the same checks: the signatures accepted are the same.
 from __future__ import annotations
 
 from functools import lru_cache
+from types import ModuleType
 from typing import Final, Literal, NoReturn
 
 from cryptography.exceptions import InvalidSignature
@@ -84,7 +85,10 @@ class SigningKey:
 
 def weak(public: bytes) -> bool:
     """Whether a 32-byte public key is of low order or not canonical, so that `verify_strict` refuses it always."""
-    return public in LOW_ORDER_ENCODINGS or int.from_bytes(public, "little") & (2**255 - 1) >= _P
+    if public in LOW_ORDER_ENCODINGS:
+        return True
+    # Only a y whose highest seven bits are all set can be 2^255 - 19 or more.
+    return public[31] & 0x7F == 0x7F and int.from_bytes(public, "little") & (2**255 - 1) >= _P
 
 
 def verify_strict(public: bytes, signature: bytes, message: bytes) -> None:
@@ -116,14 +120,25 @@ def verifier() -> Verifier:
 
 
 def _by_libsodium(public: bytes, signature: bytes, message: bytes) -> bool:
+    verdict: bool = _libsodium().verifies(public, signature, message)
+    return verdict
+
+
+@lru_cache(maxsize=1)
+def _libsodium() -> ModuleType:
     from . import _sodium
 
-    return _sodium.verifies(public, signature, message)
+    return _sodium
 
 
 def _by_openssl(public: bytes, signature: bytes, message: bytes) -> bool:
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+        _openssl_key(public).verify(signature, message)
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+@lru_cache(maxsize=1024)
+def _openssl_key(public: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(public)

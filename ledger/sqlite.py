@@ -2,6 +2,8 @@
 
 Write-ahead log, `synchronous=FULL`, no memory map. After a failed commit the connection refuses all work until it is
 opened anew, because after a failed sync nobody knows which pages are on disk.
+
+SQLite before 3.51.3 can lose commits where two connections run WAL checkpoints: readers never run them here.
 """
 
 from __future__ import annotations
@@ -14,30 +16,48 @@ from typing import Any, Final
 
 from .errors import DamagedStoreError, StateError, StoreError
 
-__all__ = ["Database"]
+__all__ = ["Connection", "Database"]
+
+Connection = sqlite3.Connection
+"""What a transaction runs its statements on."""
 
 # What the module raises on a failing or damaged file: the names in a damaged schema need not be UTF-8.
 _FAILURES: Final = (sqlite3.Error, UnicodeDecodeError)
+_WRITING: Final = ("journal_mode=WAL", "synchronous=FULL", "fullfsync=ON")
+_READING: Final = ("query_only=ON", "wal_autocheckpoint=0")
 
 
 class Database:
-    """A connection to one SQLite file. One thread at a time."""
+    """A connection to one SQLite file. One thread at a time.
 
-    def __init__(self, path: Path) -> None:
+    With `readonly` it sees what is committed, and writes nothing: no table, no row, no WAL checkpoint, and it makes no
+    file where none is. It needs write access to the folder all the same, for SQLite's `-shm` file.
+
+    Raises:
+        StoreError: the file cannot be opened, or is damaged.
+    """
+
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
         self.path = Path(path)
+        self.readonly = readonly
         self._failed = False
+        place: Path | str = f"{self.path.absolute().as_uri()}?mode=ro" if readonly else self.path
         try:
-            self._sql: sqlite3.Connection | None = sqlite3.connect(
-                self.path, isolation_level=None, timeout=10.0, check_same_thread=False
+            self._sql: Connection | None = sqlite3.connect(
+                place, uri=readonly, isolation_level=None, timeout=10.0, check_same_thread=False
             )
         except _FAILURES as exc:
             raise self._error("cannot be opened", exc) from exc
         try:
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "fullfsync=ON", "mmap_size=0", "trusted_schema=OFF"):
+            for pragma in (*(_READING if readonly else _WRITING), "mmap_size=0", "trusted_schema=OFF"):
                 self._sql.execute(f"PRAGMA {pragma}").fetchall()
         except _FAILURES as exc:
             self.close()
             raise self._error("cannot be opened", exc) from exc
+
+    def tables(self) -> set[str]:
+        """The names of what the schema holds."""
+        return {row[0] for row in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
     def require_tables(self, **tables: str) -> None:
         """Make the tables, each with its columns, if the file is new; if it holds anything, it must hold them all.
@@ -70,14 +90,16 @@ class Database:
             raise self._error("cannot be read", exc) from exc
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[Connection]:
         """Run statements in one transaction that is on disk when the block is left, or undone if it raises.
 
         Raises:
-            StateError: closed.
+            StateError: closed, or opened for reading only.
             StoreError: SQLite failed; the database then refuses all work until it is opened anew.
         """
         sql = self._usable()
+        if self.readonly:
+            raise StateError(f"{self.path} was opened for reading only")
         try:
             sql.execute("BEGIN IMMEDIATE")
         except _FAILURES as exc:
@@ -99,14 +121,14 @@ class Database:
             self._sql.close()
             self._sql = None
 
-    def _usable(self) -> sqlite3.Connection:
+    def _usable(self) -> Connection:
         if self._sql is None:
             raise StateError(f"{self.path} is closed")
         if self._failed:
             raise StoreError(f"{self.path}: an earlier write failed; close it and open it again")
         return self._sql
 
-    def _undo(self, sql: sqlite3.Connection) -> None:
+    def _undo(self, sql: Connection) -> None:
         try:
             if sql.in_transaction:
                 sql.execute("ROLLBACK")

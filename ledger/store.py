@@ -1,25 +1,36 @@
-"""Where a log keeps its entries and its head: in memory, or in one SQLite file.
+"""Where a log keeps its entries, its full tiles and its head: in memory, or in one SQLite file.
 
-Both stores pass the same tests. The SQLite file is the log's own write-ahead log; the published tiles are made from it.
+All stores pass the same tests. The SQLite file is the log's own write-ahead log; what is published is made from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from .checkpoint import MAX_SIZE
 from .entry import MAX_ENTRY
-from .errors import StateError, StoreError
+from .errors import DamagedStoreError, StateError, StoreError
 from .locking import WriterLock
-from .merkle import EMPTY_ROOT, HASH_SIZE
+from .merkle import EMPTY_ROOT, HASH_SIZE, leaf_hash
 from .note import MAX_NOTE
 from .octets import is_octets
-from .sqlite import Database
+from .sqlite import Connection, Database
+from .tile import MAX_TILE
+from .tiled import TiledTree, completed_tiles
 
-__all__ = ["Head", "MemoryStore", "SqliteStore", "Store"]
+__all__ = ["Head", "MemoryStore", "SqliteStore", "Store", "check_append"]
+
+SCHEMA_VERSION: Final = 1
+"""Version of the SQLite schema, kept as its `user_version`. Version 0 had no tiles."""
+_TABLES: Final = {
+    "head": "id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, root BLOB NOT NULL, checkpoint BLOB",
+    "entries": "i INTEGER PRIMARY KEY, bytes BLOB NOT NULL",
+    "tiles": "level INTEGER NOT NULL, i INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (level, i)",
+}
+_READ: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +57,24 @@ class Store(Protocol):
         """The head of the last committed append; an empty one before the first."""
         ...
 
-    def append(self, entries: Sequence[bytes], head: Head) -> None:
-        """Add entries at the end and replace the head, in one durable step or not at all."""
+    def append(self, entries: Sequence[bytes], tiles: Mapping[tuple[int, int], bytes], head: Head) -> None:
+        """Add entries at the end, keep the full tiles they complete, replace the head: one durable step or nothing.
+
+        `tiles` maps (level, number) to 8192 bytes. When this returns, all of it survives a crash.
+
+        Raises:
+            ValueError: entries, tiles and head do not fit together (`check_append`); nothing was written.
+            StateError: closed, or opened for reading only; nothing was written.
+            StoreError: the storage failed; whether anything was written shows when the store is opened again.
+        """
         ...
 
     def entries(self, start: int, stop: int) -> list[bytes]:
         """The stored entries [start, stop), in order; fewer if the store holds fewer."""
+        ...
+
+    def tile(self, level: int, index: int) -> bytes | None:
+        """The 8192 bytes of a full tile, or None if it is not kept."""
         ...
 
     def close(self) -> None:
@@ -64,6 +87,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._entries: list[bytes] = []
+        self._tiles: dict[tuple[int, int], bytes] = {}
         self._head = Head()
         self._closed = False
 
@@ -72,17 +96,23 @@ class MemoryStore:
         self._check_open()
         return self._head
 
-    def append(self, entries: Sequence[bytes], head: Head) -> None:
+    def append(self, entries: Sequence[bytes], tiles: Mapping[tuple[int, int], bytes], head: Head) -> None:
         """See `Store`."""
         self._check_open()
-        _check_append(len(self._entries), entries, head)
+        check_append(len(self._entries), entries, tiles, head)
         self._entries.extend(entries)
+        self._tiles.update(tiles)
         self._head = head
 
     def entries(self, start: int, stop: int) -> list[bytes]:
         """See `Store`."""
         self._check_open()
         return self._entries[max(start, 0) : max(stop, 0)]
+
+    def tile(self, level: int, index: int) -> bytes | None:
+        """See `Store`."""
+        self._check_open()
+        return self._tiles.get((level, index))
 
     def close(self) -> None:
         """See `Store`."""
@@ -94,32 +124,36 @@ class MemoryStore:
 
 
 class SqliteStore:
-    """Entries and head in an SQLite file, synced to disk before `append` returns.
+    """Entries, tiles and head in an SQLite file, synced to disk before `append` returns.
 
     One writing process: a second one is refused by the lock file `<path>.lock`. The writing connection alone runs
-    SQLite's WAL checkpoints. After a failed write the store refuses all work until it is opened anew.
+    SQLite's WAL checkpoints. After a failed write the store refuses all work until it is opened anew. A file of an
+    earlier version is brought up to date when it is opened for writing.
+
+    With `readonly`, beside a writer or without: takes no lock, changes nothing, sees what is committed.
 
     Raises:
-        StoreError: another process writes it, or the file cannot be opened or is damaged.
+        StoreError: another process writes it, or the file cannot be opened, is damaged, or is of another version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
         path = Path(path)
-        self._lock = WriterLock(path.with_name(path.name + ".lock"))
+        self._lock = None if readonly else WriterLock(path.with_name(path.name + ".lock"))
         try:
-            self._database = Database(path)
+            self._database = Database(path, readonly=readonly)
         except StoreError:
-            self._lock.release()
+            self._release()
             raise
         try:
-            self._database.require_tables(
-                head="id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, "
-                "root BLOB NOT NULL, checkpoint BLOB",
-                entries="i INTEGER PRIMARY KEY, bytes BLOB NOT NULL",
-            )
+            self._check_schema()
         except StoreError:
             self.close()
             raise
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._database.path
 
     def head(self) -> Head:
         """See `Store`."""
@@ -129,14 +163,17 @@ class SqliteStore:
         try:
             return Head(*rows[0])
         except (TypeError, ValueError) as exc:
-            raise StoreError(f"{self._database.path}: the head is damaged ({exc}): restore a copy") from exc
+            raise DamagedStoreError(f"{self.path}: the head is damaged ({exc}): restore a copy") from exc
 
-    def append(self, entries: Sequence[bytes], head: Head) -> None:
+    def append(self, entries: Sequence[bytes], tiles: Mapping[tuple[int, int], bytes], head: Head) -> None:
         """See `Store`."""
+        if self._database.readonly:
+            raise StateError(f"{self.path} was opened for reading only")
         before = self.head().size
-        _check_append(before, entries, head)
+        check_append(before, entries, tiles, head)
         with self._database.transaction() as sql:
             sql.executemany("INSERT INTO entries VALUES (?, ?)", enumerate(entries, start=before))
+            _write_tiles(sql, tiles)
             sql.execute("INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?)", (head.size, head.root, head.checkpoint))
 
     def entries(self, start: int, stop: int) -> list[bytes]:
@@ -144,19 +181,101 @@ class SqliteStore:
         rows = self._database.query("SELECT i, bytes FROM entries WHERE i >= ? AND i < ? ORDER BY i", (start, stop))
         for expected, (index, data) in enumerate(rows, start=max(start, 0)):
             if index != expected:
-                raise StoreError(f"{self._database.path}: entry {expected} is missing: restore a copy")
+                raise DamagedStoreError(f"{self.path}: entry {expected} is missing: restore a copy")
             if not is_octets(data, 1, MAX_ENTRY):
-                raise StoreError(f"{self._database.path}: entry {index} is damaged: restore a copy")
+                raise DamagedStoreError(f"{self.path}: entry {index} is damaged: restore a copy")
         return [data for _, data in rows]
+
+    def tile(self, level: int, index: int) -> bytes | None:
+        """See `Store`."""
+        rows = self._database.query("SELECT bytes FROM tiles WHERE level = ? AND i = ?", (level, index))
+        if not rows:
+            return None
+        if not is_octets(rows[0][0], MAX_TILE):
+            raise DamagedStoreError(f"{self.path}: tile {index} of level {level} is damaged: not {MAX_TILE} bytes")
+        return bytes(rows[0][0])
 
     def close(self) -> None:
         """See `Store`."""
         self._database.close()
-        self._lock.release()
+        self._release()
+
+    def integrity(self) -> list[str]:
+        """What SQLite's own check of its file finds wrong, at most 100 findings; it reads the whole file."""
+        found = [str(row[0]) for row in self._database.query("PRAGMA integrity_check(100)")]
+        return [] if found == ["ok"] else found
+
+    def strays(self) -> list[str]:
+        """Rows that no head covers, at most 100 of each table: they were never acknowledged."""
+        # One statement sees one commit: a writer beside this reader moves the head with its rows.
+        entries = self._database.query(
+            "SELECT i FROM entries WHERE i < 0 OR i >= coalesce((SELECT size FROM head WHERE id = 1), 0) LIMIT 100"
+        )
+        tiles = self._database.query(
+            "SELECT level, i FROM tiles WHERE typeof(level) <> 'integer' OR typeof(i) <> 'integer' "
+            "OR level NOT BETWEEN 0 AND 6 OR i < 0 "
+            "OR i >= (coalesce((SELECT size FROM head WHERE id = 1), 0) >> (8 * (level + 1))) LIMIT 100"
+        )
+        return [*(f"entry {row[0]}" for row in entries), *(f"tile {row[1]} of level {row[0]}" for row in tiles)]
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    def _check_schema(self) -> None:
+        database = self._database
+        version = database.query("PRAGMA user_version")[0][0]
+        if not 0 <= version <= SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path} is of schema version {version}, this program knows {SCHEMA_VERSION}: use a newer program"
+            )
+        found = database.tables()
+        wanted = _TABLES.keys() if version else {"head", "entries"}
+        if (found or version) and not wanted <= found:
+            raise DamagedStoreError(
+                f"{self.path} lacks the table {', '.join(sorted(wanted - found))}: it is damaged, or another "
+                "program's; restore a copy"
+            )
+        if not version and "tiles" in found:
+            raise DamagedStoreError(f"{self.path} has lost its schema version: restore a copy")
+        if version == SCHEMA_VERSION:
+            return
+        if database.readonly:
+            raise StoreError(f"{self.path} holds no log of schema version {SCHEMA_VERSION}: open it for writing first")
+        with database.transaction() as sql:
+            for table, columns in _TABLES.items():
+                if table not in found:
+                    sql.execute(f"CREATE TABLE {table} ({columns})")
+            self._make_tiles(sql)
+            sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _make_tiles(self, sql: Connection) -> None:
+        """Migrate from version 0, which kept no tiles: make them from the entries, which must be those of the head."""
+        head, tree = self.head(), TiledTree(self.tile)
+        while tree.size < head.size and (found := self.entries(tree.size, min(tree.size + _READ, head.size))):
+            growth = tree.prepare([leaf_hash(entry) for entry in found])
+            _write_tiles(sql, growth.tiles)
+            tree.commit(growth)
+        if (tree.size, tree.root()) != (head.size, head.root):
+            raise DamagedStoreError(
+                f"{self.path}: the stored entries are not those that were acknowledged: nothing was changed; leave the "
+                "file as it is and restore a copy"
+            )
 
 
-def _check_append(before: int, entries: Sequence[bytes], head: Head) -> None:
+def check_append(before: int, entries: Sequence[bytes], tiles: Mapping[tuple[int, int], bytes], head: Head) -> None:
+    """Check that an append fits a store of `before` entries. Every `Store` does this before it writes.
+
+    Raises:
+        ValueError: an entry, the head's size or the set of tiles is not right.
+    """
     if not all(is_octets(entry, 1, MAX_ENTRY) for entry in entries):
         raise ValueError(f"an entry has 1 to {MAX_ENTRY} bytes")
     if head.size != before + len(entries):
         raise ValueError(f"{len(entries)} entries after {before} do not make a head of size {head.size}")
+    if tiles.keys() != completed_tiles(before, head.size) or not all(is_octets(t, MAX_TILE) for t in tiles.values()):
+        raise ValueError(f"the tiles are not those of {MAX_TILE} bytes that entries {before} to {head.size} complete")
+
+
+def _write_tiles(sql: Connection, tiles: Mapping[tuple[int, int], bytes]) -> None:
+    sql.executemany("INSERT INTO tiles VALUES (?, ?, ?)", ((*key, data) for key, data in tiles.items()))

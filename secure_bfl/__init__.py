@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .auditor import Auditor, Finding, Verdict
     from .board import Board, Transcript
+    from .body import Role
     from .client import Client
     from .committee_change import announce_change, certify_change, change_committee
     from .identity import Identity
+    from .inspection import Inspection, inspect
     from .layout import PublicFolder
     from .local_training import Records
     from .member import Member
-    from .messages import Role
     from .model import GlobalModel
     from .operator import Operator
+    from .party_messages import KeyClaim
     from .plan import FederationPlan
     from .publication import publish_run, write_report
     from .reference import Outcome, run_round
@@ -34,6 +36,8 @@ __all__ = [
     "Finding",
     "GlobalModel",
     "Identity",
+    "Inspection",
+    "KeyClaim",
     "Member",
     "Operator",
     "Outcome",
@@ -46,6 +50,7 @@ __all__ = [
     "announce_change",
     "certify_change",
     "change_committee",
+    "inspect",
     "publish_run",
     "run_round",
     "write_report",
@@ -54,15 +59,17 @@ __all__ = [
 _HOMES: Final = {
     "auditor": ("Auditor", "Finding", "Verdict"),
     "board": ("Board", "Transcript"),
+    "body": ("Role",),
     "client": ("Client",),
     "committee_change": ("announce_change", "certify_change", "change_committee"),
     "identity": ("Identity",),
+    "inspection": ("Inspection", "inspect"),
     "layout": ("PublicFolder",),
     "local_training": ("Records",),
     "member": ("Member",),
-    "messages": ("Role",),
     "model": ("GlobalModel",),
     "operator": ("Operator",),
+    "party_messages": ("KeyClaim",),
     "plan": ("FederationPlan",),
     "publication": ("publish_run", "write_report"),
     "reference": ("Outcome", "run_round"),

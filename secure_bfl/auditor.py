@@ -104,6 +104,7 @@ class Auditor:
             transcript = self._read()
         if transcript is None:
             return verdict
+        self._note_keys(transcript)
         with self._stage("key"):
             self._check_key(transcript)
         model: GlobalModel | None = None
@@ -209,6 +210,13 @@ class Auditor:
             with self._stage(f"committee of epoch {state.epoch}"):
                 self._check_change(transcript, state)
 
+    def _note_keys(self, transcript: Transcript) -> None:
+        """Whose signing keys were revoked: what they signed before counts."""
+        for name, standing in sorted(transcript.replay.standings.items()):
+            for number, key in enumerate(standing.keys):
+                if key.revoked:
+                    self._note("parties", f"key {number} of {name} was revoked: it counts up to entry {key.until}")
+
     def _check_change(self, transcript: Transcript, state: CeremonyState) -> None:
         where = f"committee of epoch {state.epoch}"
         for addend in state.addends:
@@ -301,12 +309,25 @@ class Auditor:
 
     def _check_sum(self, transcript: Transcript, state: RoundState) -> None:
         where = f"round {state.number}"
+        if state.released is not None and not all(map(transcript.blobs.has, state.ciphertexts())):
+            self._note_released(state)
+            return
         computed = blob_digest(transcript.sum_of(state.ciphertexts()).encode())
         if state.aggregate is None or state.aggregate.ciphertext != computed:
             self._error(where, "the aggregate is not the sum of the cohort's ciphertexts")
-        for name, vote in sorted(state.votes.items()):
+        for name, vote in sorted({**state.votes, **state.late_votes}.items()):
             if vote.ciphertext != computed:
                 self._error(where, f"{name} voted for another sum than the cohort's ciphertexts give")
+
+    def _note_released(self, state: RoundState) -> None:
+        where, attesting = f"round {state.number}", state.attesting()
+        self._note(
+            where,
+            f"the sum is not recomputed: its updates were deleted after {len(attesting)} members attested it: "
+            f"{', '.join(attesting)}",
+        )
+        for name in sorted({*state.votes, *state.late_votes} - set(attesting)):
+            self._error(where, f"{name} voted for another sum than the others; the updates to judge it by were deleted")
 
     def _note_left_out(self, transcript: Transcript, state: RoundState) -> None:
         """Committed in time, there, well formed, and not counted: the operator left the client out."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from .errors import DatasetError
 from .exitcodes import ExitCode, code_of
+from .ledger_cli import add_ledger, run_ledger
 
 __all__ = ["main"]
 
@@ -24,7 +25,9 @@ examples:
   secure-bfl report out                        write the privacy budget report again, from the ledger
   secure-bfl info                              versions, and what computes on this machine
   secure-bfl vectors --verify                  the test vectors, computed again by code that shares nothing with this
+  secure-bfl ledger --help                     verify, serve and run transparency logs; be a witness
   secure-bfl bench crypto                      what the encrypted sum of a million values costs on this machine
+  secure-bfl bench ledger                      how many signed entries a second the ledger takes on this machine
 """
 
 
@@ -58,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="one JSON object on standard output")
     _add_bench(commands)
     _add_vectors(commands)
+    add_ledger(commands)
     return parser
 
 
@@ -79,6 +83,22 @@ def _add_bench(commands: Any) -> None:
     crypto.add_argument("--runs", type=int, default=7, help="runs of which medians are taken, at least 3 (default: 7)")
     crypto.add_argument("--quick", action="store_true", help="3 runs, and no other process: TenSEAL is the only peer")
     crypto.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    ledger = subjects.add_parser(
+        "ledger",
+        help="signed entries into a durable log",
+        description=(
+            "Time the admission of signed entries into a log on disk: in this process, eight under one signature, over "
+            "loopback HTTP, and with either library of signatures; then a log of ten million entries. Wall time, "
+            "medians; every index is checked. Takes some minutes and 3 GB of disk in the folder for temporary files. "
+            "Peers are run if the variable BASELINES (a folder of drivers) says where they are. News go to standard "
+            "error."
+        ),
+    )
+    ledger.add_argument("--entries", type=int, default=24_000, help="entries admitted in each run (default: 24000)")
+    ledger.add_argument("--runs", type=int, default=3, help="runs of which medians are taken, at least 3 (default: 3)")
+    ledger.add_argument("--large", type=int, default=10_000_000, help="entries of the large log (default: 10000000)")
+    ledger.add_argument("--quick", action="store_true", help="a large log of a million entries, no peers")
+    ledger.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
 
 def _add_vectors(commands: Any) -> None:
@@ -160,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "info": _info,
         "bench": _bench,
         "vectors": _vectors,
+        "ledger": run_ledger,
     }
     try:
         _announce(options.command)
@@ -179,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _announce(command: str) -> None:
     """Say, before the first computation on a machine, why nothing seems to happen."""
-    if command == "vectors":  # computes with Python alone
+    if command in ("vectors", "ledger"):  # neither computes in the ring
         return
     from protocols.tckks import CompiledKernels
 
@@ -302,6 +323,20 @@ def _vectors(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    return _bench_ledger(options) if options.subject == "ledger" else _bench_crypto(options)
+
+
+def _bench_ledger(options: argparse.Namespace) -> int:
+    from .bench import LedgerSetting, bench_ledger
+
+    large = min(options.large, 1_000_000) if options.quick else options.large
+    setting = LedgerSetting(entries=options.entries, runs=options.runs, large=large)
+    figures = bench_ledger(setting, say=lambda line: print(line, file=sys.stderr), peers=not options.quick)
+    print(json.dumps(figures.to_json()) if options.json else "\n".join(figures.lines()))
+    return int(ExitCode.OK)
+
+
+def _bench_crypto(options: argparse.Namespace) -> int:
     from .bench import CryptoSetting, bench_crypto
     from .bench.parties import HEAD_ROOM
 

@@ -54,7 +54,7 @@ class Client:
             spend = BudgetSpend(
                 number, event.steps, event.noise_multiplier_milli, event.sampling_rate_ppm, reservation.head
             )
-            board.append(spend, self.name, self.identity.signing)
+            board.append(spend, self.name, self.identity.signing_in(board.replay))
         return reservation
 
     def _check_not_rolled_back(self, board: Board) -> None:
@@ -71,6 +71,8 @@ class Client:
     def update(self, board: Board, number: int, model: GlobalModel) -> bool:
         """Do everything this round asks of the client; True if its update is committed when this returns.
 
+        Nothing is done, and no privacy spent, when the round is closed or the client's signing key was revoked.
+
         Raises:
             PrivacyError, ChainError: see `reserve`; nothing was trained.
             StateError: the round is closed, or `model` is not the round's model.
@@ -79,7 +81,7 @@ class Client:
         if self.name in round_state.commits:
             self._send(board, number)
             return True
-        if round_state.closed is not None or round_state.finished:
+        if round_state.closed is not None or round_state.finished or not board.replay.in_force(self.name):
             return False
         if blob_digest(model.encode()) != round_state.model:
             raise StateError(f"{self.name}: the model at hand is not the one round {number} starts from")
@@ -88,14 +90,14 @@ class Client:
         if ciphertext is None:
             ciphertext = self._train_and_encrypt(board, number, model)
         commit = UpdateCommit(number, DENSE, blob_digest(ciphertext), b"")
-        board.append(commit, self.name, self.identity.signing)
+        board.append(commit, self.name, self.identity.signing_in(board.replay))
         board.blobs.put(ciphertext)
         return True
 
     def _send(self, board: Board, number: int) -> None:
         """Send a committed ciphertext that a crash kept from the blob store."""
         digest = board.round(number).commits[self.name][1].opened
-        if not board.blobs.has(digest):
+        if board.round(number).released is None and not board.blobs.has(digest):
             ciphertext = self._claimed(board, number)
             if ciphertext is not None:
                 board.blobs.put(ciphertext)

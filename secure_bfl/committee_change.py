@@ -47,10 +47,11 @@ def announce_change(
     committee = board.replay.committee
     active: tuple[int, ...] = ()
     if isinstance(committee.sharing, ShamirSharing):
-        active = tuple(sorted(member.number for member in former)[: committee.sharing.threshold])
+        able = sorted(member.number for member in former if board.replay.in_force(member.name))
+        active = tuple(able[: committee.sharing.threshold])
     parties = tuple(member.identity.party for member in incoming)
     body = CommitteeChange(committee.epoch + 1, threshold, parties, active)
-    board.append(body, operator.name, operator.identity.signing)
+    board.append(body, operator.name, operator.identity.signing_in(board.replay))
     certify_change(board, operator, witnesses, now=now)
     return board.replay.ceremony.position
 
@@ -71,7 +72,7 @@ def certify_change(board: Board, operator: Operator, witnesses: Witnesses, *, no
         return
     certificate = board.certify(witnesses, now=now)
     body = ChangeCertificate(ceremony.position, certificate.note)
-    board.append(body, operator.name, operator.identity.signing)
+    board.append(body, operator.name, operator.identity.signing_in(board.replay))
 
 
 def change_committee(

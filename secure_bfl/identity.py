@@ -1,19 +1,31 @@
-"""A party's keys: made once at the edge, kept in its keystore, shown to the others as a roster entry."""
+"""A party's keys: made at the edge, kept in its keystore, shown to the others as a roster entry.
+
+The signing key can be replaced. Which one is in force is for the ledger to say, so every kept one is held ready, and
+whoever signs asks for the one that counts now (`Identity.signing_in`).
+"""
 
 import os
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from ledger import SigningKey
 
-from .errors import KeystoreError
+from .errors import KeystoreError, StateError
 from .keystore import Keystore
-from .messages import Party, Role
+from .messages import KeyClaim, KeyRevocation, KeyRotation, Party, Role
+from .possession import claim_key
 from .sealing import SealingKey
+
+if TYPE_CHECKING:
+    from .board import Board
+    from .replay import Replay
+    from .standing import Standing
 
 __all__ = ["Identity", "Secrets"]
 
 _SEED: Final = 32
 _RETIRED: Final = "retired"
+_SIGNING: Final = "signing"
+_FOUNDING: Final = "first-signing-key"  # the public side of the first one, once its seed is erased
 _NAMES: Final = {
     Role.OPERATOR: ("signing", "note"),
     Role.MEMBER: ("signing", "note", "sealing"),
@@ -26,6 +38,10 @@ class Secrets:
 
     def __init__(self) -> None:
         self._secrets: dict[str, bytes] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all secrets, in order."""
+        return tuple(sorted(self._secrets))
 
     def get(self, name: str) -> bytes | None:
         """A secret, or None."""
@@ -51,11 +67,12 @@ class Secrets:
 class Identity:
     """One party's name, role and keys. A member that retired has no sealing key any more."""
 
-    __slots__ = ("_note", "_sealing", "name", "role", "secrets", "signing")
+    __slots__ = ("_note", "_sealing", "name", "role", "secrets")
 
     def __init__(self, name: str, role: Role, secrets: "Secrets | Keystore") -> None:
         self.name, self.role, self.secrets = name, role, secrets
-        self.signing = SigningKey.from_seed(self._seed("signing"))
+        if not self._signing_names():
+            raise KeystoreError(f"{self.name}: the keystore lacks the signing key")
         self._note = SigningKey.from_seed(self._seed("note")) if "note" in _NAMES[role] else None
         sealed_to = "sealing" in _NAMES[role] and not self.retired
         self._sealing = SealingKey.from_seed(self._seed("sealing")) if sealed_to else None
@@ -78,6 +95,109 @@ class Identity:
         if seed is None:
             raise KeystoreError(f"{self.name}: the keystore lacks the {key} key")
         return seed
+
+    def _signing_names(self) -> tuple[str, ...]:
+        """The names of the seeds of signing keys, the oldest first."""
+        names = (name for name in self.secrets.names() if name.partition("/")[0] == _SIGNING)
+        return tuple(sorted(names, key=lambda name: int(name.partition("/")[2] or 0)))
+
+    def _signing_keys(self) -> dict[bytes, SigningKey]:
+        """The signing keys that are kept, by their public side, the oldest first."""
+        keys = [SigningKey.from_seed(self._seed(name)) for name in self._signing_names()]
+        return {key.public: key for key in keys}
+
+    @property
+    def signing(self) -> SigningKey:
+        """The oldest signing key that is kept: the one to found or join a federation with."""
+        return next(iter(self._signing_keys().values()))
+
+    def signing_in(self, replay: "Replay") -> SigningKey:
+        """The signing key to use now: the kept one that is in force on this ledger, else the oldest one."""
+        standing = replay.standings.get(self.name)
+        key = None if standing is None else self._signing_keys().get(standing.newest.public)
+        return self.signing if key is None else key
+
+    def _standing(self, replay: "Replay") -> "Standing":
+        standing = replay.standings.get(self.name)
+        if standing is None:
+            raise StateError(f"{self.name} is not a party of this federation", culprits=(self.name,))
+        return standing
+
+    def _next_signing(self, standing: "Standing") -> SigningKey:
+        """The newest key that no entry names yet: one of an attempt that a crash cut short, or drawn and kept now."""
+        known = {key.public for key in standing.keys}
+        waiting = [key for public, key in self._signing_keys().items() if public not in known]
+        if waiting:
+            return waiting[-1]
+        number = int(self._signing_names()[-1].partition("/")[2] or 0) + 1
+        name = f"{_SIGNING}/{number}"
+        self.secrets.put(name, os.urandom(_SEED))
+        return SigningKey.from_seed(self._seed(name))
+
+    def rotate(self, board: "Board") -> None:
+        """Replace the signing key, from the next entry on. The new seed is durable before anybody hears of its key.
+
+        Does nothing if the ledger shows it done and the former key is still kept: `forget_former_keys` ends a rotation.
+        So it can be called again after a crash anywhere.
+
+        Raises:
+            StateError: not a party, or the key was revoked: members must vote for another one (`claim`).
+            KeystoreError: the key in force is not kept here.
+            StoreError: the new seed, or the entry, could not be written.
+        """
+        standing = self._standing(board.replay)
+        if not standing.in_force:
+            raise StateError(f"{self.name}: its key was revoked; members must vote for a new one")
+        kept = self._signing_keys()
+        if standing.newest.public not in kept:
+            raise KeystoreError(f"{self.name}: the keystore lacks the signing key that is in force")
+        if any(key.public in kept for key in standing.keys[:-1]):
+            return
+        claim = self._claim(board.replay, standing)
+        body = KeyRotation(claim.number, claim.key, claim.proof)
+        board.append(body, self.name, kept[standing.newest.public])
+
+    def claim(self, replay: "Replay") -> KeyClaim:
+        """A claim to a new signing key, for members to vote on if the one in force is lost or revoked. The same one
+        until it counts.
+
+        Raises:
+            StateError: not a party of this federation.
+            StoreError: the new seed could not be written.
+        """
+        return self._claim(replay, self._standing(replay))
+
+    def _claim(self, replay: "Replay", standing: "Standing") -> KeyClaim:
+        return claim_key(replay.context, self.name, standing.number, self._next_signing(standing))
+
+    def revoke(self, board: "Board", reason: str) -> None:
+        """Revoke the own signing key: nothing signed with it counts any more. Does nothing if that is done.
+
+        Raises:
+            StateError: not a party of this federation.
+        """
+        standing = self._standing(board.replay)
+        if standing.in_force:
+            body = KeyRevocation(self.name, standing.number, b"", b"", reason)
+            board.append(body, self.name, self.signing_in(board.replay))
+
+    def forget_former_keys(self, replay: "Replay", *, certified: int) -> None:
+        """Erase, durably, the seeds of keys that do not count any more.
+
+        Only of those whose end lies under a certified checkpoint of `certified` entries, which the caller has verified:
+        until then the log could lose the entry, and the former key would be needed to write it again.
+
+        Raises:
+            StoreError: the keystore could not be written.
+        """
+        standing = self._standing(replay)
+        ended = {key.public for key in standing.keys if key.until is not None and key.until < certified}
+        kept = self._signing_keys()
+        names = dict(zip(kept, self._signing_names(), strict=True))
+        gone = tuple(name for public, name in names.items() if public in ended)
+        if gone and standing.newest.public in kept and standing.in_force:
+            self.secrets.put(_FOUNDING, self.party.signing_key)
+            self.secrets.discard(*gone)
 
     @property
     def note(self) -> SigningKey:
@@ -118,7 +238,8 @@ class Identity:
         """The public side, for the genesis entry."""
         note = b"" if self._note is None else self._note.public
         seal = (self.secrets.get(_RETIRED) or b"") if self._sealing is None else self._sealing.public
-        return Party(self.name, self.role, self.signing.public, note, seal)
+        first = self.secrets.get(_FOUNDING) or self.signing.public
+        return Party(self.name, self.role, first, note, seal)
 
     def __repr__(self) -> str:
         return f"Identity({self.name}, <secret>)"

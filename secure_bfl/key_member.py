@@ -103,7 +103,7 @@ class KeyHolder:
         if self.name in ceremony.commits or not ceremony.dealt_by(self.name):
             return
         self._require_approval(ceremony)
-        board.append(self._commitments(board, ceremony), self.name, self.identity.signing)
+        board.append(self._commitments(board, ceremony), self.name, self.identity.signing_in(board.replay))
 
     def _require_approval(self, ceremony: CeremonyState) -> None:
         if not ceremony.founding and self._journal.get(f"approved/{ceremony.position.hex()}") is None:
@@ -144,7 +144,7 @@ class KeyHolder:
         if ceremony.founding:
             self._claim_commitments(board, ceremony)
         digest = self._deliver(board, board.deliveries(), due)
-        board.append(KeyReveal(ceremony.position, due, digest), self.name, self.identity.signing)
+        board.append(KeyReveal(ceremony.position, due, digest), self.name, self.identity.signing_in(board.replay))
 
     def _deliver(self, board: Board, deliveries: Deliveries, due: tuple[int, ...]) -> bytes:
         """Publish what the holders get. Sealing is random, so after a crash what was published before is used again."""
@@ -251,14 +251,20 @@ class KeyHolder:
                     self._complain(board, ceremony, addend, b"")
                 raise
         pairs = pair_checks(ceremony, self._pieces(board, deliveries, complain=True))
-        board.append(KeyCheck(ceremony.position, board.joint_key.digest, pairs), self.name, self.identity.signing)
+        board.append(
+            KeyCheck(ceremony.position, board.joint_key.digest, pairs),
+            self.name,
+            self.identity.signing_in(board.replay),
+        )
 
     def _complain(self, board: Board, ceremony: CeremonyState, addend: int, sealing_seed: bytes) -> None:
         if ceremony.founding and self.name in ceremony.complaints:
             return
         if sealing_seed:
             self._journal.claim(f"verdict/{board.deliveries(ceremony).identity.hex()}", _OPENED)
-        board.append(Complaint(ceremony.position, addend, sealing_seed), self.name, self.identity.signing)
+        board.append(
+            Complaint(ceremony.position, addend, sealing_seed), self.name, self.identity.signing_in(board.replay)
+        )
 
     def _pieces(self, board: Board, deliveries: Deliveries, *, complain: bool = False) -> dict[int, PieceKey]:
         state = deliveries.state
@@ -322,7 +328,7 @@ class KeyHolder:
                 for piece in asked:
                     digest = board.blobs.put(answer_test(key, piece, trial, test))
                     answers.append(TrialAnswer(trial.number, piece, digest))
-        board.append(KeyAnswer(ceremony.position, tuple(answers)), self.name, self.identity.signing)
+        board.append(KeyAnswer(ceremony.position, tuple(answers)), self.name, self.identity.signing_in(board.replay))
 
     def accept(self, board: Board) -> None:
         """Step 6: open the dry run's tests, and accept the key for good.
@@ -338,7 +344,7 @@ class KeyHolder:
         check_dry_run(board)
         self._journal.claim(f"verdict/{board.deliveries(ceremony).identity.hex()}", _ACCEPTED)
         digest = board.joint_key.digest
-        board.append(KeyAccept(ceremony.position, digest), self.name, self.identity.signing)
+        board.append(KeyAccept(ceremony.position, digest), self.name, self.identity.signing_in(board.replay))
 
     def open_seeds(self, board: Board) -> None:
         """After a founding whose dry run fails: show the seeds this member dealt, so that the culprit is found.
@@ -356,7 +362,7 @@ class KeyHolder:
             raise RefusedError(f"{self.name} refuses to open its seeds: the dry run does not fail")
         self._journal.claim(f"verdict/{board.deliveries(ceremony).identity.hex()}", _OPENED)
         seeds = tuple(AddendSeed(seed.piece, seed.reveal()) for seed in self._dealt(board))
-        board.append(KeyOpen(ceremony.position, seeds), self.name, self.identity.signing)
+        board.append(KeyOpen(ceremony.position, seeds), self.name, self.identity.signing_in(board.replay))
 
     # In office, and after it.
 
@@ -373,7 +379,8 @@ class KeyHolder:
         return self._held(board, board.replay.ceremony_of(office.epoch))
 
     def drop(self, board: Board) -> None:
-        """Erase everything that this member's pieces could be made from again, once another committee is in office.
+        """Erase everything that this member's pieces could be made from again, once another committee is in office,
+        and say so, unless the signing key was revoked.
 
         Raises:
             StateError: this member is in office, or its committee never was.
@@ -388,5 +395,5 @@ class KeyHolder:
             check_dry_run(board, epoch=epoch + 1)
         self._key = None
         self.identity.retire(self._secret_name(board))
-        if self.name not in own.drops:
-            board.append(KeyDrop(own.position), self.name, self.identity.signing)
+        if self.name not in own.drops and board.replay.in_force(self.name):
+            board.append(KeyDrop(own.position), self.name, self.identity.signing_in(board.replay))

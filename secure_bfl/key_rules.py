@@ -26,6 +26,7 @@ from .messages import (
 )
 from .roster import member_number
 from .rules import Effect, RuleError, require, rule
+from .standing import Standing
 
 if TYPE_CHECKING:
     from .replay import Replay
@@ -174,7 +175,7 @@ def _(body: CommitteeChange, replay: "Replay", sender: str, index: int) -> Effec
     require(changes < plan.committee_changes, f"the plan has {plan.committee_changes} changes", hostile=True)
     try:
         earlier = [ceremony.committee for ceremony in replay.ceremonies]
-        committee = replay.known.next_committee(body.epoch, body.threshold, body.parties, earlier)
+        committee = replay.known.next_committee(body.epoch, body.threshold, body.parties, earlier, replay.used_keys())
         if isinstance(former.sharing, ShamirSharing):
             fitting = tuple(former.sharing.assignment(body.active)) == body.active
         else:
@@ -184,7 +185,13 @@ def _(body: CommitteeChange, replay: "Replay", sender: str, index: int) -> Effec
     require(fitting, "the active members are t of the former ones in Shamir's sharing, else none", hostile=True)
     admitted = plan.noise_budget.admits(committee.sharing)
     require(admitted, "openings of this committee would hold more noise than the plan's scale", hostile=True)
-    return lambda: replay.ceremonies.append(CeremonyState(committee, replay.root(), former, body.active, index))
+
+    def effect() -> None:
+        replay.ceremonies.append(CeremonyState(committee, replay.root(), former, body.active, index))
+        for party in body.parties:
+            replay.standings.setdefault(party.name, Standing()).admit(party.signing_key, index)
+
+    return effect
 
 
 @rule.register(ChangeCertificate)

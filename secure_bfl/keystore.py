@@ -73,6 +73,10 @@ class Keystore:
             raise KeystoreError(f"{path}: the passphrase is wrong or the file is damaged") from exc
         return cls(path, salt, key, secrets)
 
+    def names(self) -> tuple[str, ...]:
+        """The names of all secrets, in order."""
+        return tuple(sorted(self._secrets))
+
     def get(self, name: str) -> bytes | None:
         """A secret, or None."""
         return self._secrets.get(name)

@@ -1,6 +1,7 @@
 """Where the files of a run are: what is public, and what is whose.
 
-<out>/public/   ledger/ (C2SP tiles and checkpoint)  blobs/  model.safetensors  budget-report.{json,md,html}
+<out>/public/   ledger/ (C2SP tiles and checkpoint)  blobs/  anchors/  model.safetensors
+                budget-report.{json,md,html}
 <out>/private/  run.json  <party>/ keystore, passphrase.txt (demo only), journal.sqlite, odometer.jsonl, outbox/,
                 witness.sqlite, log.sqlite; lock files beside what they guard
 """
@@ -27,7 +28,8 @@ class PublicFolder:
     @property
     def parts(self) -> tuple[Path, ...]:
         """All that belongs there."""
-        return (self.ledger, self.blobs, self.model, self.report_json, self.report_markdown, self.report_html)
+        report = (self.report_json, self.report_markdown, self.report_html)
+        return (self.ledger, self.blobs, self.anchors, self.model, *report)
 
     @property
     def ledger(self) -> Path:
@@ -38,6 +40,11 @@ class PublicFolder:
     def blobs(self) -> Path:
         """Ciphertexts, answers, public parts of the key, and models, by SHA-256."""
         return self.path / "blobs"
+
+    @property
+    def anchors(self) -> Path:
+        """Proofs, `<size>.tlog-proof`, that checkpoints of this log are in logs of others."""
+        return self.path / "anchors"
 
     @property
     def model(self) -> Path:

@@ -33,6 +33,8 @@ from .journal import Journal
 from .key_member import KeyHolder
 from .messages import (
     AggregateVote,
+    KeyClaim,
+    KeyRevocation,
     PartialAnswer,
     PieceCheck,
 )
@@ -89,17 +91,38 @@ class Member:
         """Erase what this member held, once another committee is in office."""
         self._holder.drop(board)
 
-    # Rounds.
+    # Rounds. A member that is not in the committee, or whose signing key was revoked, does nothing.
+
+    def _serves(self, board: Board, number: int) -> bool:
+        return self.name in board.committee_of(number).parties and board.replay.in_force(self.name)
 
     def vote(self, board: Board, number: int) -> None:
         """Sum the cohort's ciphertexts and vote the digest of the sum."""
         state = board.round(number)
-        if self.name not in board.committee_of(number).parties or state.finished:
+        if not self._serves(board, number) or state.finished:
             return
         if state.aggregate is None or state.attempt is not None or self.name in state.votes:
             return
         digest = blob_digest(self._sum(board, number).encode())
-        board.append(AggregateVote(number, state.closing, digest), self.name, self.identity.signing)
+        board.append(AggregateVote(number, state.closing, digest), self.name, self.identity.signing_in(board.replay))
+
+    def attest(self, board: Board, number: int) -> None:
+        """Say that this member had all ciphertexts of a round and summed them, now that the vote is over or never was.
+
+        Done by a member that could not vote in time, for those who want to know how many have checked the sum. Nothing
+        is done where this member voted, or the ciphertexts were released.
+
+        Raises:
+            BlobError: a ciphertext is missing.
+            StateError: this member is not in office any more.
+        """
+        state = board.round(number)
+        said = self.name in state.votes or self.name in state.late_votes
+        if said or not self._serves(board, number) or state.aggregate is None or state.released is not None:
+            return
+        digest = blob_digest(self._sum(board, number).encode())
+        body = AggregateVote(number, state.closing, digest)
+        board.append(body, self.name, self.identity.signing_in(board.replay))
 
     def answer(self, board: Board, number: int) -> None:
         """Answer the round's decryption request, once, after checking everything it rests on.
@@ -114,12 +137,18 @@ class Member:
         attempt = board.round(number).attempt
         if attempt is None or self.name not in attempt.asked or self.name in attempt.answers:
             return
+        if not self._serves(board, number):
+            return
         request = attempt.request
         total = self._recomputed(board, number)
         self._claim(board, number, total)
         share = partial_decrypt(self._holder.member_key(board), total, request.active, purpose=Purpose(request.purpose))
         digest = board.blobs.put(share.encode())
-        board.append(PartialAnswer(number, request.attempt, attempt.entry, digest), self.name, self.identity.signing)
+        board.append(
+            PartialAnswer(number, request.attempt, attempt.entry, digest),
+            self.name,
+            self.identity.signing_in(board.replay),
+        )
 
     def check_pieces(self, board: Board, number: int) -> None:
         """Publish fingerprints of the answer of every piece held, once all that were asked have answered.
@@ -133,11 +162,11 @@ class Member:
         """
         state, committee = board.round(number), board.committee_of(number)
         attempt = state.attempt
-        if attempt is None or state.void is not None or attempt.unanswered:
+        if attempt is None or state.void is not None or attempt.unanswered or state.released is not None:
             return
         if self.name in attempt.checks or self.name in attempt.late:
             return
-        if self.name not in committee.parties or not has_checks(committee.sharing):
+        if not self._serves(board, number) or not has_checks(committee.sharing):
             return
         plan, key = board.roster.plan, self._holder.member_key(board)
         total = self._recomputed(board, number)
@@ -150,7 +179,30 @@ class Member:
             for piece in committee.sharing.held_by(self.number)
         )
         body = PieceCheck(number, attempt.request.attempt, random, prints)
-        board.append(body, self.name, self.identity.signing)
+        board.append(body, self.name, self.identity.signing_in(board.replay))
+
+    # Other parties' keys.
+
+    def vote_revocation(self, board: Board, party: str, *, reason: str, claim: KeyClaim | None = None) -> None:
+        """Vote that nothing signed with this party's key counts any more; with a claim, that the claimed key does.
+
+        To be called by a person that knows why: a claim proves that somebody holds the new key, not that it is the
+        party. Does nothing if this member voted for this already, or it is so.
+
+        Raises:
+            StateError: there is no such party, or the claim is another party's, or replay would ignore the vote.
+        """
+        standing = board.replay.standings.get(party)
+        if standing is None:
+            raise StateError(f"{self.name}: there is no party {party!r}")
+        if claim is not None and claim.party != party:
+            raise StateError(f"{self.name}: the claim is of {claim.party}, not of {party}", culprits=(claim.party,))
+        key, proof = (b"", b"") if claim is None else (claim.key, claim.proof)
+        number = standing.number if claim is None else claim.number
+        done = not standing.in_force if claim is None else any(key == known.public for known in standing.keys)
+        if not done and self.name not in standing.ballots.get(key, ()):
+            body = KeyRevocation(party, number, key, proof, reason)
+            board.append(body, self.name, self.identity.signing_in(board.replay))
 
     def _sum(self, board: Board, number: int) -> EncryptedVector:
         """The sum of the cohort's ciphertexts, computed here; kept until another one is needed."""

@@ -7,7 +7,7 @@ by every auditor afterwards. It can stop a run; it cannot bend one. Every step d
 from collections.abc import Mapping
 from contextlib import suppress
 
-from ledger import BlobError, CosigningWitness, sign_entry
+from ledger import BlobError, Certificate, CosigningWitness, sign_entry
 from protocols.errors import DecodeError, QuorumError
 from protocols.tckks import Adder, EncryptedVector, Purpose, ReplicatedSharing
 
@@ -16,7 +16,18 @@ from .board import Board
 from .disputes import disputes, has_checks
 from .errors import StateError
 from .identity import Identity
-from .messages import MAX_TEXT, Aggregate, DecryptionRequest, Genesis, Model, Party, RoundClose, RoundOpen, RoundVoid
+from .messages import (
+    MAX_TEXT,
+    Aggregate,
+    BlobRelease,
+    DecryptionRequest,
+    Genesis,
+    Model,
+    Party,
+    RoundClose,
+    RoundOpen,
+    RoundVoid,
+)
 from .model import GlobalModel
 from .plan import FederationPlan
 from .roster import Committee, member_number
@@ -60,7 +71,7 @@ class Operator:
         if len(board.replay.rounds) >= number:
             return
         digest = board.blobs.put(model.encode())
-        board.append(RoundOpen(number, digest), self.name, self.identity.signing)
+        board.append(RoundOpen(number, digest), self.name, self.identity.signing_in(board.replay))
 
     def close_round(self, board: Board, number: int) -> None:
         """Close a round: the cohort is every committed update whose ciphertext is there and well formed.
@@ -86,7 +97,7 @@ class Operator:
                 missing=absent,
             )
         cohort = tuple(sorted(present.values()))
-        board.append(RoundClose(number, cohort), self.name, self.identity.signing)
+        board.append(RoundClose(number, cohort), self.name, self.identity.signing_in(board.replay))
         self._summed = (board.round(number).ciphertexts(), adder.total())
 
     def add_up(self, board: Board, number: int) -> None:
@@ -98,7 +109,7 @@ class Operator:
         if self._summed is None or self._summed[0] != digests:
             self._summed = (digests, board.sum_of(digests))
         digest = board.blobs.put(self._summed[1].encode())
-        board.append(Aggregate(number, digest), self.name, self.identity.signing)
+        board.append(Aggregate(number, digest), self.name, self.identity.signing_in(board.replay))
 
     def request(self, board: Board, number: int, witnesses: Mapping[str, CosigningWitness | None], *, now: int) -> None:
         """Have the sum certified, then ask as many members as open it; see `settle` for what comes after.
@@ -120,7 +131,16 @@ class Operator:
                 have=agreeing,
                 missing=absent,
             )
-        self._ask(board, number, state.aggregate.ciphertext, agreeing, witnesses, now=now)
+        able = tuple(name for name in agreeing if board.replay.in_force(name))
+        if len(able) < committee.sharing.threshold:
+            revoked = tuple(name for name in agreeing if name not in able)
+            raise QuorumError(
+                f"the sum of round {number} cannot be opened: the keys of {', '.join(revoked)} were revoked",
+                needed=committee.sharing.threshold,
+                have=able,
+                missing=revoked,
+            )
+        self._ask(board, number, state.aggregate.ciphertext, able, witnesses, now=now)
 
     def _ask(
         self,
@@ -137,7 +157,7 @@ class Operator:
         active = tuple(sorted(member_number(name) for name in able)[:threshold])
         note = board.certify(witnesses, now=now).note
         body = DecryptionRequest(number, len(state.attempts), Purpose.UPDATE, ciphertext, active, note)
-        board.append(body, self.name, self.identity.signing)
+        board.append(body, self.name, self.identity.signing_in(board.replay))
 
     def settle(self, board: Board, number: int, witnesses: Mapping[str, CosigningWitness | None], *, now: int) -> bool:
         """Judge what came back on a request, after everybody who is there had the time to answer and to check.
@@ -159,7 +179,8 @@ class Operator:
             silent = tuple(name for name in attempt.asked if name not in attempt.checks)
         if not silent and not any(name in wrong for name in attempt.asked):
             return self._is_undisputed(board, number, attempt, committee)
-        able = tuple(name for name in state.agreeing() if name not in wrong and name not in silent)
+        there = (name for name in state.agreeing() if board.replay.in_force(name))
+        able = tuple(name for name in there if name not in wrong and name not in silent)
         enough = len(able) >= committee.sharing.threshold and len(state.attempts) < len(committee.members)
         if enough and isinstance(committee.sharing, ReplicatedSharing):
             self._ask(board, number, attempt.request.ciphertext, able, witnesses, now=now)
@@ -195,10 +216,40 @@ class Operator:
     def void_round(self, board: Board, number: int, reason: str) -> None:
         """End a round without a model; the next one starts from the same. What its clients spent stays spent."""
         if not board.round(number).finished:
-            board.append(RoundVoid(number, reason[:MAX_TEXT]), self.name, self.identity.signing)
+            board.append(RoundVoid(number, reason[:MAX_TEXT]), self.name, self.identity.signing_in(board.replay))
 
     def publish_model(self, board: Board, number: int, model: GlobalModel, *, accuracy_ppm: int = -1) -> None:
         """Publish the model that the answers give (`next_model`). `accuracy_ppm` is the operator's word, or -1."""
         if not board.round(number).finished:
             digest = board.blobs.put(model.encode())
-            board.append(Model(number, digest, accuracy_ppm), self.name, self.identity.signing)
+            board.append(Model(number, digest, accuracy_ppm), self.name, self.identity.signing_in(board.replay))
+
+    def release_blobs(self, board: Board, number: int) -> None:
+        """Write that the ciphertexts of a finished round may be deleted. `drop_blobs` does it.
+
+        Raises:
+            StateError: the round is not finished, or too few members attest that they summed it.
+        """
+        state = board.round(number)
+        if state.released is None:
+            body = BlobRelease(number, state.closing or bytes(32))
+            board.append(body, self.name, self.identity.signing_in(board.replay))
+
+    def drop_blobs(self, board: Board, number: int, certificate: Certificate) -> None:
+        """Delete the ciphertexts of a released round's cohort. What it decided stays: sum, votes, answers, model.
+
+        The certificate must cover the release: until then a reader of the certified log would miss the ciphertexts.
+        Can be done again after a crash anywhere.
+
+        Raises:
+            StateError: the round was not released, or the certificate does not cover it or is of another log.
+            StoreError: a blob could not be deleted.
+        """
+        state, head = board.round(number), certificate.checkpoint
+        if state.released is None:
+            raise StateError(f"the ciphertexts of round {number} were not released; `release_blobs` first")
+        covered = state.released < head.size <= board.replay.size and board.replay.root(head.size) == head.root
+        if not covered:
+            raise StateError(f"no certificate covers the release of round {number} yet; certify and publish first")
+        for digest in state.ciphertexts():
+            board.blobs.delete(digest)

@@ -6,22 +6,24 @@ update's life is open, spend, commit, close, aggregate, votes, request, answers,
 """
 
 import hashlib
+from dataclasses import replace
 
 from ledger import Entry, LedgerError, Tree, leaf_hash, parse_entry, verify_entry
 from protocols.errors import ProtocolError
 
-from . import key_rules, round_rules
+from . import key_rules, party_rules, round_rules
 from .ceremony import CeremonyState
 from .messages import BODIES, Body, Genesis, Kind, Party, Role
 from .roster import Committee, Roster
 from .rules import Effect, RuleError, require, rule
+from .standing import Standing
 from .state import Ignored, RoundState
 
 __all__ = ["CeremonyState", "Ignored", "Replay", "RoundState"]
 
-_RULES = (key_rules, round_rules)  # importing them registers their rules
+_RULES = (key_rules, party_rules, round_rules)  # importing them registers their rules
 
-_ROLES: dict[Kind, Role] = {
+_ROLES: dict[Kind, Role] = {  # rotation and revocation are for everybody
     Kind.GENESIS: Role.OPERATOR,
     Kind.KEY_COMMIT: Role.MEMBER,
     Kind.KEY_REVEAL: Role.MEMBER,
@@ -44,6 +46,7 @@ _ROLES: dict[Kind, Role] = {
     Kind.MODEL: Role.OPERATOR,
     Kind.PIECE_CHECK: Role.MEMBER,
     Kind.ROUND_VOID: Role.OPERATOR,
+    Kind.BLOB_RELEASE: Role.OPERATOR,
 }
 
 
@@ -56,6 +59,7 @@ class Replay:
         self.committees: list[Committee] = []
         self.ceremonies: list[CeremonyState] = []
         self.rounds: list[RoundState] = []
+        self.standings: dict[str, Standing] = {}
         self.ignored: list[Ignored] = []
         self._tree = Tree()
         self.newest = b""  # SHA-256 of the entry that was applied last; an effect finds its own entry's here
@@ -133,15 +137,27 @@ class Replay:
         """Whether rounds can open: every founding member accepted the key."""
         return bool(self.ceremonies) and self.ceremonies[0].ready
 
+    def used_keys(self) -> frozenset[bytes]:
+        """Every public key that somebody has or had: no new key may be one of them."""
+        signing = frozenset(key.public for standing in self.standings.values() for key in standing.keys)
+        return signing | self.known.used_keys([ceremony.committee for ceremony in self.ceremonies])
+
     def party(self, name: str) -> Party | None:
-        """A party by name, one of a committee in the making or of a former one among them."""
+        """A party by name, one of a committee in the making or of a former one among them.
+
+        Its signing key is the one in force, or the last one if that was revoked.
+        """
         if self.roster is None:
             return None
         committees = [*self.committees, *(c.committee for c in self.ceremonies[-1:])]
         for parties in (self.roster.parties, *(committee.parties for committee in committees)):
             if name in parties:
-                return parties[name]
+                return replace(parties[name], signing_key=self.standings[name].newest.public)
         return None
+
+    def in_force(self, name: str) -> bool:
+        """Whether entries of this party count: it is known, and its newest key was not revoked."""
+        return name in self.standings and self.standings[name].in_force
 
     def refuses(self, data: bytes) -> str | None:
         """Why this entry would be ignored if it came next; None if it would count. Changes nothing."""
@@ -179,16 +195,33 @@ class Replay:
         party = self.party(entry.sender)
         if party is None:
             raise RuleError(f"{entry.sender} is not a party of this federation", hostile=True)
-        try:
-            verify_entry(entry, party.signing_key, context=self.context)
-        except LedgerError as exc:
-            raise RuleError(f"the signature does not verify: {exc}", hostile=True) from exc
-        role = _ROLES[body.kind]
-        require(party.role is role, f"{body.kind.name} is for the {role.name.lower()}", hostile=True)
+        self._verify(entry)
+        role = _ROLES.get(body.kind)
+        if role is not None:
+            require(party.role is role, f"{body.kind.name} is for the {role.name.lower()}", hostile=True)
         if role is Role.MEMBER and body.kind >= Kind.ROUND_OPEN:
             office = entry.sender in self.committee.parties
             require(office, f"{entry.sender} is not in the committee of epoch {self.committee.epoch}", hostile=True)
         return rule(body, self, entry.sender, index)
+
+    def _verify(self, entry: Entry) -> None:
+        """The signature is of the sender's key in force.
+
+        One of a former key is not hostile: an honest party's entry can arrive after its key was replaced.
+        """
+        standing = self.standings[entry.sender]
+        for number in range(len(standing.keys) - 1, -1, -1):
+            key = standing.keys[number]
+            try:
+                verify_entry(entry, key.public, context=self.context)
+            except LedgerError as exc:
+                if number == 0:
+                    raise RuleError(f"the signature does not verify: {exc}", hostile=True) from exc
+                continue
+            if key.until is None:
+                return
+            what = "revoked" if key.revoked else "replaced"
+            raise RuleError(f"signed with key {number} of {entry.sender}, which was {what} by entry {key.until}")
 
     @staticmethod
     def _body(entry: Entry) -> Body:
@@ -213,5 +246,7 @@ class Replay:
             self.committees.append(roster.committee)
             self.context = hashlib.sha256(entry.encoded).digest()
             self.ceremonies.append(CeremonyState(roster.committee, self.context))
+            for party in roster.parties.values():
+                self.standings.setdefault(party.name, Standing()).admit(party.signing_key, index)
 
         return effect

@@ -133,21 +133,30 @@ class Roster:
         return cls(genesis.origin, plan, parties, committee, log_key)
 
     def next_committee(
-        self, epoch: int, threshold: int, parties: tuple[Party, ...], former: Sequence[Committee]
+        self,
+        epoch: int,
+        threshold: int,
+        parties: tuple[Party, ...],
+        former: Sequence[Committee],
+        used: frozenset[bytes] = frozenset(),
     ) -> Committee:
         """Check a later committee: the right names, and keys that nobody had before, in any of the `former` committees,
-        those among them that never came into office.
+        those among them that never came into office, nor among those `used` otherwise.
 
         Raises:
             DecodeError, ValueError: it cannot be.
         """
         committee = Committee.of(self.origin, self.log_key, epoch, threshold, parties)
-        known = [*self.parties.values(), *(party for earlier in former for party in earlier.parties.values())]
-        used = {key for party in known for key in (party.signing_key, party.note_key, party.sealing_key) if key}
+        used = used.union(self.used_keys(former))
         for party in parties:
             if not used.isdisjoint((party.signing_key, party.note_key, party.sealing_key)):
                 raise DecodeError(f"{party.name} has a key that was used before: every epoch has fresh keys")
         return committee
+
+    def used_keys(self, committees: Sequence[Committee]) -> frozenset[bytes]:
+        """Every key of the founding parties and of these committees."""
+        known = [*self.parties.values(), *(party for earlier in committees for party in earlier.parties.values())]
+        return frozenset(k for party in known for k in (party.signing_key, party.note_key, party.sealing_key) if k)
 
     @property
     def clients(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
-"""The rules of a round: open, spend, commit, close, aggregate, vote, request, answer, check, model, void.
+"""The rules of a round: open, spend, commit, close, aggregate, vote, request, answer, check, model, void,
+release.
 
-Spec: round §3.2 (v1).
+Spec: round §3.2, §3.5 (v1).
 """
 
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from .messages import (
     DENSE,
     Aggregate,
     AggregateVote,
+    BlobRelease,
     BudgetSpend,
     DecryptionRequest,
     Model,
@@ -39,6 +41,12 @@ def _current(replay: "Replay", number: int) -> RoundState:
         raise RuleError(f"round {number} is not the current round")
     require(current.void is None, f"round {number} is void")
     return current
+
+
+def _any(replay: "Replay", number: int) -> RoundState:
+    """A round, whether it is over or not."""
+    require(1 <= number <= len(replay.rounds), f"round {number} was not opened yet")
+    return replay.rounds[number - 1]
 
 
 def _committee(replay: "Replay", current: RoundState, sender: str) -> Committee:
@@ -139,13 +147,15 @@ def _(body: Aggregate, replay: "Replay", sender: str, index: int) -> Effect:
 
 @rule.register(AggregateVote)
 def _(body: AggregateVote, replay: "Replay", sender: str, index: int) -> Effect:
-    current = _current(replay, body.round)
-    _committee(replay, current, sender)
-    require(current.aggregate is not None, f"round {body.round} has no aggregate yet")
-    require(body.closed == current.closing, f"the vote is about other updates than round {body.round}'s", hostile=True)
-    require(current.attempt is None, f"the vote of round {body.round} is over")
-    require(sender not in current.votes, f"{sender} voted already", hostile=True)
-    return lambda: current.votes.update({sender: body})
+    """A vote; or, when the round has been asked for or is over, late evidence that the member summed the same."""
+    state = _any(replay, body.round)
+    _committee(replay, state, sender)
+    require(state.aggregate is not None, f"round {body.round} has no aggregate yet")
+    require(body.closed == state.closing, f"the vote is about other updates than round {body.round}'s", hostile=True)
+    require(sender not in state.votes and sender not in state.late_votes, f"{sender} voted already", hostile=True)
+    require(state.released is None, f"the updates of round {body.round} were released")
+    votes = state.late_votes if state.attempts or state.finished else state.votes
+    return lambda: votes.update({sender: body})
 
 
 @rule.register(DecryptionRequest)
@@ -255,5 +265,20 @@ def _(body: RoundVoid, replay: "Replay", sender: str, index: int) -> Effect:
 
     def effect() -> None:
         current.void = body
+
+    return effect
+
+
+@rule.register(BlobRelease)
+def _(body: BlobRelease, replay: "Replay", sender: str, index: int) -> Effect:
+    state = _any(replay, body.round)
+    require(state.finished, f"round {body.round} is not finished")
+    require(body.closed == state.closing, f"the release is of other updates than round {body.round}'s", hostile=True)
+    require(state.released is None, f"the updates of round {body.round} were released already", hostile=True)
+    have, needed = len(state.attesting()), replay.committees[state.epoch].policy.needed
+    require(have >= needed, f"{have} of {needed} members attest that they summed round {body.round}", hostile=True)
+
+    def effect() -> None:
+        state.released = index
 
     return effect

@@ -66,7 +66,9 @@ class RoundState:
     """One round so far. Keys are party names; `commits` keeps the entry's index beside it.
 
     `epoch` is that of the committee in office when the round was opened, which serves it to its end. `closing` is what
-    the votes are about (`cohort_digest`), empty while the round is open.
+    the votes are about (`cohort_digest`), empty while the round is open. `late_votes` came after the vote was over:
+    they attest that a member had the ciphertexts and summed them, and decide nothing. `released` is the entry that let
+    the ciphertexts of the cohort be deleted.
     """
 
     number: int
@@ -81,9 +83,11 @@ class RoundState:
     aggregate: Aggregate | None = None
     aggregated: int = -1
     votes: dict[str, AggregateVote] = field(default_factory=dict)
+    late_votes: dict[str, AggregateVote] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
     result: Model | None = None
     void: RoundVoid | None = None
+    released: int | None = None
 
     @property
     def attempt(self) -> Attempt | None:
@@ -119,3 +123,10 @@ class RoundState:
         if self.aggregate is None:
             return ()
         return tuple(sorted(n for n, v in self.votes.items() if v.ciphertext == self.aggregate.ciphertext))
+
+    def attesting(self) -> tuple[str, ...]:
+        """The members that computed the aggregate that was announced, those among them that said so late."""
+        if self.aggregate is None:
+            return ()
+        votes = {**self.late_votes, **self.votes}
+        return tuple(sorted(n for n, v in votes.items() if v.ciphertext == self.aggregate.ciphertext))

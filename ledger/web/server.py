@@ -13,6 +13,7 @@ from typing import Any, Final
 from wsgiref.types import WSGIApplication
 
 import waitress
+from waitress import wasyncore
 
 __all__ = ["MAX_REQUEST", "Server", "running"]
 
@@ -39,6 +40,7 @@ class Server:
             channel_timeout=_IDLE_SECONDS,
             clear_untrusted_proxy_headers=True,
         )
+        self._started = self._closed = False
         self.host = host
         self.port: int = self._server.effective_port
 
@@ -49,11 +51,27 @@ class Server:
 
     def run(self) -> None:
         """Serve until `close`, or until the process is interrupted."""
+        self._started = True
         self._server.run()
+        self._server.task_dispatcher.shutdown()
 
     def close(self) -> None:
-        """Stop serving: no new request is taken, and `run` returns."""
-        self._server.close()
+        """Stop serving: kept connections are dropped, no new request is taken, and `run` returns. From any thread.
+
+        Closing twice does nothing.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._started:
+            self._server.trigger.pull_trigger(self._stop)  # sockets are closed by the thread that waits on them
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        for channel in list(self._server.active_channels.values()):
+            channel.handle_close()  # with the temporary files of large answers
+        wasyncore.close_all(self._server._map)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ IMPORTERS = {
     "numpy": ("protocols.*", "secure_bfl.*"),
     "obstore": ("ledger.object_blobs",),
     "opacus": ("secure_bfl.adapters.opacus",),
-    "psycopg": ("ledger.postgres",),
+    "psycopg": ("ledger._postgres",),
     "rich": ("secure_bfl.progress",),
     "safetensors": ("secure_bfl.model",),
     "scipy": ("protocols.dp.*",),
@@ -48,7 +48,7 @@ EXTRAS = {
         "protocols._wire_numba",
     ),
     "object-store": ("ledger.object_blobs",),
-    "postgres": ("ledger.postgres",),
+    "postgres": ("ledger._postgres", "ledger.postgres"),
     "server": ("ledger.web.server",),
 }
 OPTIONAL = tuple(name for names in EXTRAS.values() for name in names)

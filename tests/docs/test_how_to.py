@@ -35,7 +35,20 @@ def test_change_the_committee(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("member-1@1 ")
 
 
+def test_rotate_or_revoke_a_key() -> None:
+    board = run("rotate-or-revoke-a-key.md")["board"]
+    standings = board.replay.standings  # type: ignore[attr-defined]  # names of the page
+    assert [key.revoked for key in standings["client-1"].keys] == [True, True, False]
+    assert [name for name, standing in standings.items() if not standing.in_force] == ["client-2"]
+
+
 def test_every_page_with_code_is_run() -> None:
     """A new page gets a test here, or is run where its parties are."""
     with_code = {page.name for page in FOLDER.glob("*.md") if "```python" in page.read_text(encoding="utf-8")}
-    assert with_code == {"threshold-ckks.md", "change-the-committee.md", "tenseal-clients.md"}
+    assert with_code == {
+        "change-the-committee.md",
+        "rotate-or-revoke-a-key.md",
+        "run-on-postgresql.md",
+        "tenseal-clients.md",
+        "threshold-ckks.md",
+    }

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ledger import DecodeError, LedgerError, decode, encode
 from ledger.cbor import MAX_DEPTH
+from tests.ledger import plain_cbor
 
 INTEGERS = st.integers(-(2**64), 2**64 - 1)
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -63,6 +64,53 @@ def test_mutations_are_decoded_to_their_one_spelling_or_refused(value: Any, draw
     except LedgerError:
         return
     assert encode(again) == data
+
+
+def _agree(data: bytes) -> None:
+    """`decode` accepts what a reader that shares no code with it accepts, and reads the same."""
+    try:
+        value = plain_cbor.read(data)
+    except plain_cbor.RefusedError:
+        with pytest.raises(DecodeError):
+            decode(data)
+        return
+    found = decode(data)
+    assert found == value
+    assert repr(found) == repr(value)  # in the same order, and no bool for an int
+
+
+@given(st.binary(max_size=24))
+def test_any_bytes_are_read_as_by_other_code(data: bytes) -> None:
+    _agree(data)
+
+
+@given(VALUES.filter(lambda value: _depth(value) <= MAX_DEPTH), st.data())
+def test_valid_and_mutated_bytes_are_read_as_by_other_code(value: Any, draw: st.DataObject) -> None:
+    data = bytearray(encode(value))
+    _agree(bytes(data))
+    place = draw.draw(st.integers(0, len(data) - 1))
+    match draw.draw(st.integers(0, 3)):
+        case 0:
+            data[place] ^= draw.draw(st.integers(1, 255))
+        case 1:
+            del data[place]
+        case 2:
+            data.insert(place, draw.draw(st.integers(0, 255)))
+        case _:  # two neighbouring bytes change places: keys out of order, most of all
+            data[place - 1], data[place] = data[place], data[place - 1]
+    _agree(bytes(data))
+
+
+@given(st.lists(INTEGERS, min_size=2, max_size=4))
+def test_keys_in_any_order_are_read_as_by_other_code(keys: list[int]) -> None:
+    body = b"".join(encode(key) + b"\x00" for key in keys)
+    _agree(bytes([0xA0 + len(keys)]) + body)
+
+
+@given(VALUES.filter(lambda value: _depth(value) <= MAX_DEPTH), st.integers(0, MAX_DEPTH + 1))
+def test_depth_is_counted_as_by_other_code(value: Any, around: int) -> None:
+    _agree(b"\x81" * around + encode(value))
+    _agree(b"\xa1\x00" * around + encode(value))
 
 
 def test_map_keys_are_in_the_bytewise_order_of_rfc_8949_4_2_1() -> None:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from ledger import MAX_ENTRY, DecodeError, Entry, LedgerError, SignatureError, decode, encode, parse_entry, sign_entry
 from ledger import verify_entry as verify
+from ledger.entry import MAX_SENDER, MAX_TOGETHER, sign_bundle
+from tests.ledger import plain_cbor
 from tests.ledger.federation import CONTEXT, key_of, signed
 from tests.ledger.test_cbor import VALUES, _depth
 
@@ -42,6 +44,106 @@ def test_no_mutation_verifies_and_only_ledger_errors_escape(place: int, change: 
 def test_any_bytes_are_an_entry_or_refused(data: bytes) -> None:
     with pytest.raises(DecodeError):
         parse_entry(data)
+
+
+def _plainly(data: bytes) -> tuple[int, str, Any]:
+    """Kind, sender and body of an entry, read from the specification with code that shares nothing with the ledger."""
+    try:
+        outer = plain_cbor.read(data)
+        if len(data) > MAX_ENTRY or not (isinstance(outer, list) and len(outer) == 4):
+            raise plain_cbor.RefusedError("no COSE_Sign1")
+        protected, unprotected, payload, signature = outer
+        if not all(isinstance(part, bytes) for part in (protected, payload, signature)) or len(signature) != 64:
+            raise plain_cbor.RefusedError("no COSE_Sign1")
+        header = plain_cbor.read(protected)
+        name = header.pop(4) if isinstance(header, dict) and 4 in header else None
+        if not isinstance(name, bytes) or not 1 <= len(name) <= MAX_SENDER or not name.decode().isprintable():
+            raise plain_cbor.RefusedError("no sender")
+        if header == {1: -8, 395: 1}:
+            [(label, proofs)] = unprotected.items()
+            [(minus_one, [proof])] = proofs.items()
+            size, index, path = plain_cbor.read(proof)
+            if (label, minus_one) != (396, -1) or not 2 <= size <= MAX_TOGETHER or not 0 <= index < size:
+                raise plain_cbor.RefusedError("no proof")
+            if len(path) != _length(size, index) or not all(isinstance(h, bytes) and len(h) == 32 for h in path):
+                raise plain_cbor.RefusedError("no path")
+        elif header != {1: -8} or unprotected != {}:
+            raise plain_cbor.RefusedError("other headers")
+        version, kind, body = plain_cbor.read(payload)
+        if version != 1 or not isinstance(kind, int) or kind < 0:
+            raise plain_cbor.RefusedError("no payload")
+    except (ValueError, TypeError, AttributeError) as exc:  # another shape than is taken apart here
+        raise plain_cbor.RefusedError(str(exc)) from exc
+    return kind, name.decode(), body
+
+
+def _length(size: int, index: int) -> int:
+    """Hashes of the path, by RFC 6962 §2.1.1 word for word."""
+    if size == 1:
+        return 0
+    k = max(1 << power for power in range(7) if 1 << power < size)
+    return 1 + (_length(k, index) if index < k else _length(size - k, index - k))
+
+
+def _agree(data: bytes) -> None:
+    try:
+        expected = _plainly(data)
+    except plain_cbor.RefusedError:
+        with pytest.raises(DecodeError):
+            parse_entry(data)
+        return
+    entry = parse_entry(data)
+    assert (entry.kind, entry.sender, entry.body) == expected
+
+
+TOGETHER = [data for size in (2, 3, 30) for data in sign_bundle([(1, i) for i in range(size)], "a", KEY, context=b"")]
+ENTRIES = st.sampled_from(
+    [signed(1), signed(2**40, size=300), sign_entry(300, "é", [], KEY, context=b""), *TOGETHER[:5], TOGETHER[-1]]
+)
+
+
+@given(ENTRIES, st.data())
+def test_valid_and_mutated_entries_are_read_as_by_other_code(whole: bytes, draw: st.DataObject) -> None:
+    data = bytearray(whole)
+    _agree(whole)
+    place = draw.draw(st.integers(0, len(data) - 1))
+    match draw.draw(st.integers(0, 3)):
+        case 0:
+            data[place] ^= draw.draw(st.integers(1, 255))
+        case 1:
+            del data[place]
+        case 2:
+            data.insert(place, draw.draw(st.integers(0, 255)))
+        case _:
+            del data[place:]
+    _agree(bytes(data))
+
+
+@given(ENTRIES, st.integers(0, 3), VALUES)
+def test_entries_with_another_part_are_read_as_by_other_code(whole: bytes, place: int, value: Any) -> None:
+    parts = _parts(whole)
+    for other in (value, encode(value) if _depth(value) < 8 else b""):
+        parts[place] = other
+        try:
+            data = encode(parts)
+        except ValueError:  # nested too deep
+            continue
+        _agree(data)
+
+
+@pytest.mark.parametrize("whole", [signed(1), TOGETHER[0], TOGETHER[-1]])
+def test_entries_that_end_early_are_refused(whole: bytes) -> None:
+    for size in range(len(whole)):
+        with pytest.raises(DecodeError):
+            parse_entry(whole[:size])
+
+
+def test_the_fields_are_compared_with_the_bytes_and_not_trusted() -> None:
+    entry = parse_entry(sign_entry(1, "client-1", 1, KEY, context=CONTEXT))
+    others: tuple[Any, ...] = (True, 1.0, None)
+    for body in others:
+        with pytest.raises(ValueError, match="not those of its bytes"):
+            verify(dataclasses.replace(entry, body=body), KEY.public, context=CONTEXT)
 
 
 def test_it_is_the_cose_sign1_of_rfc_9052() -> None:

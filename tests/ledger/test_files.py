@@ -1,30 +1,18 @@
-"""Durable writing, blobs and the lock file."""
+"""Durable writing and the lock file."""
 
 import errno
 import os
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from ledger import (
-    BlobError,
-    Blobs,
-    DirectoryBlobs,
-    MemoryBlobs,
-    StoreError,
-    create_durably,
-    read_bounded,
-    write_durably,
-)
+from ledger import StateError, StoreError, create_durably, read_bounded, write_durably
 from ledger import locking as locking_module
+from ledger.files import DurableFile, remove_durably, sync_name
 from ledger.locking import WriterLock
 
 DATA = b"some bytes"
-DIGEST = sha256(DATA).digest()
 
 
 def _names(folder: Path) -> list[str]:
@@ -61,13 +49,22 @@ def test_bytes_are_synced_before_the_name_and_the_folder_after(tmp_path: Path, m
 
         monkeypatch.setattr(os, name, step)
     write_durably(tmp_path / "one", DATA)
-    assert steps == ["write", "fsync", "replace", "fsync"]
+    assert steps == ["fsync", "write", "fsync", "replace", "fsync"]  # the folder's own name first
     steps.clear()
     create_durably(tmp_path / "two", DATA)
-    assert steps == ["write", "fsync", "link", "fsync"]
+    assert steps == ["fsync", "write", "fsync", "link", "fsync"]
     steps.clear()
     write_durably(tmp_path / "new" / "three", DATA)
-    assert steps == ["fsync", "write", "fsync", "replace", "fsync"]  # the new folder's name first
+    assert steps == ["fsync", "fsync", "write", "fsync", "replace", "fsync"]
+    steps.clear()
+    with DurableFile(tmp_path / "four") as file:
+        file.write(DATA)
+        file.create(tmp_path / "other" / "four")
+    assert steps == ["fsync", "write", "fsync", "fsync", "fsync", "link", "fsync"]
+    steps.clear()
+    assert sync_name(tmp_path / "one")
+    remove_durably(tmp_path / "one")
+    assert steps == ["fsync", "fsync", "fsync"]
 
 
 def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +119,7 @@ def test_a_folder_that_fails_to_sync_is_said(tmp_path: Path, monkeypatch: pytest
     def fsync(descriptor: int) -> None:
         nonlocal calls
         calls += 1
-        if calls % 2 == 0:
+        if calls % 3 == 0:
             raise OSError(errno.EIO, "Input/output error")
         real(descriptor)
 
@@ -130,6 +127,88 @@ def test_a_folder_that_fails_to_sync_is_said(tmp_path: Path, monkeypatch: pytest
     for write in (write_durably, create_durably):
         with pytest.raises(StoreError, match="Input/output error"):
             write(tmp_path / "file", DATA)
+
+
+def test_a_file_whose_sync_failed_is_never_synced_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for call in ("fsync", "write"):
+        file = DurableFile(tmp_path / "file")
+        if call == "fsync":
+            file.write(DATA)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, _failing(errno.EIO))
+            with pytest.raises(StoreError, match="Input/output error"):
+                file.replace() if call == "fsync" else file.write(DATA)
+        for act in (file.replace, file.create, lambda file=file: file.write(DATA)):
+            with pytest.raises(StateError, match="is whole or failed; write a new one"):
+                act()
+        file.__exit__()
+        assert _names(tmp_path) == []
+
+
+def test_a_failing_close_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.close
+
+    def close(descriptor: int) -> None:
+        real(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch, DurableFile(tmp_path / "file") as file:
+        file.write(DATA)
+        patch.setattr(os, "close", close)
+        with pytest.raises(StoreError, match="Input/output error"):
+            file.replace()
+    with monkeypatch.context() as patch, DurableFile(tmp_path / "file"):
+        patch.setattr(os, "close", close)
+    assert _names(tmp_path) == []
+
+
+def test_a_file_that_is_not_named_leaves_nothing(tmp_path: Path) -> None:
+    with DurableFile(tmp_path / "file") as file:
+        file.write(DATA)
+    assert _names(tmp_path) == []
+    with DurableFile(tmp_path / "file") as file:
+        file.write(DATA)
+        file.replace()
+        with pytest.raises(StateError, match="is whole"):
+            file.write(DATA)
+    assert _names(tmp_path) == ["file"]
+
+
+def test_removing_and_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "folder" / "file"
+    remove_durably(path)
+    assert not sync_name(path)
+    write_durably(path, DATA)
+    remove_durably(path / "below")
+    remove_durably(path)
+    assert _names(tmp_path) == []
+    with pytest.raises(StoreError, match="was not removed"):
+        remove_durably(path.parent)
+    write_durably(path, DATA)
+    monkeypatch.setattr(os, "fsync", _failing(errno.EIO))
+    with pytest.raises(StoreError, match="was not removed"):
+        remove_durably(path)
+    write = tmp_path / "other"
+    write.write_bytes(DATA)
+    with pytest.raises(StoreError, match="was not written"):
+        sync_name(write)
+
+
+def test_a_folder_above_that_may_not_be_read_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    real = os.open
+
+    def guarded(path: Path, flags: int, mode: int = 0o777) -> int:
+        if path == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", guarded)
+    write_durably(folder / "file", DATA)
+    assert (folder / "file").read_bytes() == DATA
+    with pytest.raises(StoreError, match="Permission denied"):
+        write_durably(tmp_path / "file", DATA)
 
 
 def test_temporary_files_left_by_a_crash_do_not_disturb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,78 +250,6 @@ def test_reading_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         read_bounded(path, limit=9)
 
 
-# --- blobs ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=["memory", "directory"])
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
-    return MemoryBlobs() if request.param == "memory" else DirectoryBlobs(tmp_path)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
-@given(st.binary(max_size=300))
-def test_blobs_round_trip(blobs: Blobs, data: bytes) -> None:
-    digest = blobs.put(data)
-    assert digest == sha256(data).digest()
-    assert blobs.put(data) == digest
-    assert blobs.has(digest)
-    assert blobs.get(digest, size=len(data)) == data
-    assert digest in blobs.digests()
-
-
-def test_blobs_are_listed_in_order(blobs: Blobs) -> None:
-    assert list(blobs.digests()) == []
-    made = [blobs.put(bytes([i])) for i in range(20)]
-    assert list(blobs.digests()) == sorted(made)
-
-
-def test_missing_and_wrong_size_are_told_apart(blobs: Blobs) -> None:
-    assert not blobs.has(DIGEST)
-    with pytest.raises(BlobError, match=f"blob {DIGEST.hex()} is missing") as caught:
-        blobs.get(DIGEST, size=10)
-    assert caught.value.digest == DIGEST
-    blobs.put(DATA)
-    for size in (9, 11):
-        with pytest.raises(BlobError, match="is corrupt"):
-            blobs.get(DIGEST, size=size)
-    for act in (lambda: blobs.get(b"short", size=1), lambda: blobs.get(DIGEST, size=-1), lambda: blobs.has(b"short")):
-        with pytest.raises(ValueError):
-            act()
-
-
-def test_a_damaged_blob_is_named_and_never_overwritten(tmp_path: Path) -> None:
-    blobs = DirectoryBlobs(tmp_path)
-    blobs.put(DATA)
-    name = DIGEST.hex()
-    path = tmp_path / name[:2] / name[2:4] / name
-    path.write_bytes(b"other byte")
-    acts: list[Callable[[], object]] = [lambda: blobs.get(DIGEST, size=10), lambda: blobs.put(DATA)]
-    for act in acts:
-        with pytest.raises(BlobError, match=f"blob {name} is corrupt: its bytes are not"):
-            act()
-    assert path.read_bytes() == b"other byte"
-    with path.open("wb") as file:
-        file.truncate(10**12)  # sparse: must be refused without being read
-    with pytest.raises(BlobError, match="is corrupt or unreadable"):
-        blobs.get(DIGEST, size=10)
-
-
-def test_other_files_are_passed_over(tmp_path: Path) -> None:
-    blobs = DirectoryBlobs(tmp_path)
-    blobs.put(DATA)
-    folder = tmp_path / DIGEST.hex()[:2] / DIGEST.hex()[2:4]
-    for name in (f".{DIGEST.hex()}.1-1-0.tmp", "notes.txt", "abcd", bytes(32).hex()):
-        (folder / name).write_bytes(b"")
-    assert list(blobs.digests()) == [DIGEST]
-
-
-def test_a_full_disk_leaves_no_half_blob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", _failing(errno.ENOSPC))
-    with pytest.raises(StoreError, match="the disk is full"):
-        DirectoryBlobs(tmp_path / "blobs").put(DATA)
-    assert _names(tmp_path) == []
-
-
 # --- the lock file ----------------------------------------------------------------------------------------------------
 
 
@@ -260,3 +267,9 @@ def test_one_writer_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
     second.release()
     with pytest.raises(StoreError, match="cannot be made"):
         WriterLock(tmp_path / "no" / "folder")
+
+
+def test_a_lock_that_fails_is_not_taken_for_another_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fcntl.flock", _failing(errno.EIO))
+    with pytest.raises(StoreError, match="cannot be locked: Input/output error"):
+        WriterLock(tmp_path / "lock")

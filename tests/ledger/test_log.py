@@ -1,10 +1,11 @@
-"""The log over both stores: order, durability, damage, crashes, one writer, and certification."""
+"""The log: order, durability, damage, crashes, one writer, bounded memory."""
 
 import dataclasses
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import tracemalloc
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,24 @@ import pytest
 from ledger import (
     Certificate,
     Checkpoint,
-    CosigningWitness,
-    EquivocationError,
+    DamagedStoreError,
     Head,
     Log,
     MemoryStore,
-    MemoryWitnessStore,
-    Policy,
-    QuorumError,
     SqliteStore,
     StateError,
     Store,
     StoreError,
     Tree,
-    Witness,
-    certify,
-    cosign,
     leaf_hash,
     sign_checkpoint,
     verify_checkpoint,
     verify_consistency,
     verify_inclusion,
 )
-from tests.ledger.federation import NAMES, ORIGIN, Federation, key_of, signed
+from ledger.tile import Tile, tiles_of
+from tests.ledger.federation import ORIGIN, Federation, key_of, signed
+from tests.ledger.stores import entries_of, new_log
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,10 +41,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "log.db")
     yield made
     made.close()
-
-
-def new_log(store: Store) -> Log:
-    return Log(store, ORIGIN, key_of("sequencer"))
 
 
 def test_entries_keep_their_order_and_place(store: Store) -> None:
@@ -92,9 +84,6 @@ def test_the_caller_asks_within_the_log(store: Store) -> None:
         with pytest.raises(ValueError):
             ask()
     assert (log.size, log.entries()) == (1, [b"a"])
-    for entries, head in (([b""], Head(2)), ([b"x"], Head(3))):
-        with pytest.raises(ValueError):
-            store.append(entries, head)
     log.close()
     with pytest.raises(StateError, match="closed"):
         log.append(b"b")
@@ -326,118 +315,183 @@ def test_synced_commits_in_write_ahead_mode(tmp_path: Path) -> None:
     store.close()
 
 
-# --- certification ----------------------------------------------------------------------------------------------------
+# --- what is done before signing, and after a failure -----------------------------------------------------------------
 
 
-def test_a_certificate_is_kept(store: Store) -> None:
-    federation = Federation(store)
-    first = federation.grow(5)
-    assert first.cosigners == NAMES
-    assert federation.log.certified() == first.note
-    federation.log.append(b"more")
+class _Flipping(MemoryStore):
+    """A store that writes other bytes than it was given."""
+
+    def __init__(self, *, entry: int | None = None, tile: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self._entry, self._tile = entry, tile
+
+    def append(self, entries: Sequence[bytes], tiles: Mapping[tuple[int, int], bytes], head: Head) -> None:
+        super().append(entries, tiles, head)
+        if self._entry is not None and self._entry < len(self._entries):
+            self._entries[self._entry] = b"other"
+        if self._tile in self._tiles:
+            self._tiles[self._tile] = bytes(8192)
+
+
+@pytest.mark.parametrize(
+    "store",
+    [_Flipping(entry=0), _Flipping(entry=255), _Flipping(entry=300), _Flipping(entry=511), _Flipping(tile=(0, 1))],
+)
+def test_nothing_is_signed_over_bytes_that_the_store_does_not_have(store: MemoryStore) -> None:
+    log = new_log(store)
+    assert log.append_all(entries_of(0, 520)) == range(520)
+    for _ in range(2):
+        with pytest.raises(DamagedStoreError, match="changed in the store"):
+            log.checkpoint()
+
+
+def test_each_entry_is_read_back_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = new_log(store)
+    read: list[int] = []
+    real = type(store).entries
+
+    def entries(self: Store, start: int, stop: int) -> list[bytes]:
+        read.extend(range(start, stop))
+        return real(self, start, stop)
+
+    monkeypatch.setattr(type(store), "entries", entries)
+    log.append_all(entries_of(0, 3000))
+    assert read == []
+    log.checkpoint()
+    log.append_all(entries_of(3000, 3001))
+    log.checkpoint()
+    log.checkpoint()
+    assert read == list(range(3001))
+
+
+def test_opening_reads_what_is_not_certified_and_the_edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    federation = Federation(SqliteStore(tmp_path / "log.db"))
+    federation.grow(5000)
+    federation.log.append_all(entries_of(5000, 5100))
+    federation.log.close()
+    read: set[int] = set()
+    real = SqliteStore.entries
+
+    def entries(self: SqliteStore, start: int, stop: int) -> list[bytes]:
+        read.update(range(start, stop))
+        return real(self, start, stop)
+
+    monkeypatch.setattr(SqliteStore, "entries", entries)
+    log = new_log(SqliteStore(tmp_path / "log.db"))
+    assert read == set(range(4864, 5101))
+    log.close()
+
+
+def _asks(log: Log) -> list[Callable[[], object]]:
+    certificate = Certificate(Checkpoint(ORIGIN, 1, bytes(32)), ("a",), _note(1))
+    return [
+        lambda: log.append(b"b"),
+        lambda: log.append_all([]),
+        lambda: log.entry(0),
+        log.entries,
+        log.checkpoint,
+        lambda: log.root(1),
+        lambda: log.subtree(0, 0),
+        lambda: log.tile(Tile(0, 0, 1)),
+        lambda: log.inclusion_proof(0, 1),
+        lambda: log.consistency_proof(1, 1),
+        lambda: log.keep_certificate(certificate),
+    ]
+
+
+@pytest.mark.parametrize("failure", [StoreError("the disk is full"), KeyboardInterrupt(), MemoryError()])
+def test_after_a_failed_write_the_log_refuses_all_work(
+    store: Store, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    log = new_log(store)
+    log.append(b"a")
+
+    def fail(*_: object) -> None:
+        raise failure
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "append", fail)
+        with pytest.raises(type(failure)):
+            log.append(b"b")
+    for ask in _asks(log):
+        with pytest.raises(StoreError, match="an earlier write failed; close it and open it again"):
+            ask()
+    assert (log.size, log.origin) == (1, ORIGIN)
     again = new_log(store)
-    assert again.certified() == first.note
-    second = federation.grow(1)
-    assert (second.checkpoint.size, federation.log.certified()) == (7, second.note)
-    federation.log.keep_certificate(first)
-    assert federation.log.certified() == second.note
-    assert federation.certify(now=99).checkpoint == second.checkpoint
+    assert again.entries() == [b"a"]
+    assert again.append(b"b") == 1
 
 
-def test_members_that_are_away_are_named() -> None:
-    federation = Federation()
-    federation.log.append(b"a")
-    some = dict.fromkeys(NAMES[:2]) | dict(list(federation.witnesses.items())[2:])
-    with pytest.raises(QuorumError, match=r"needs 4 of 5 cosignatures, has 3; missing: member-1, member-2$") as caught:
-        certify(federation.log, some, federation.policy, now=1)
-    assert (caught.value.have, caught.value.culprits) == (NAMES[2:], ())
-    assert federation.log.certified() is None
-    some["member-2"] = federation.witnesses["member-2"]
-    assert certify(federation.log, some, federation.policy, now=1).cosigners == NAMES[1:]
-    # the one that was away needs a proof from 0 now, and catches up
-    assert federation.grow(3).cosigners == NAMES
+def test_a_write_that_happened_although_it_failed_is_found_on_opening(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer was lost on the way: the entries are there, and the log says neither yes nor no before it looks."""
+    store = MemoryStore()
+    log = new_log(store)
+    log.append(b"a")
+    real = store.append
+
+    def lose(*arguments: Any) -> None:
+        real(*arguments)
+        raise StoreError("the connection was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "append", lose)
+        with pytest.raises(StoreError, match="connection was lost"):
+            log.append(b"b")
+    with pytest.raises(StoreError, match="open it again"):
+        log.append(b"b")
+    assert new_log(store).entries() == [b"a", b"b"]
 
 
-class _Answering:
-    """A far witness that answers as told."""
+@pytest.mark.parametrize("failure", [StateError("closed"), ValueError("wrong"), TypeError("wrong")])
+def test_what_the_store_refuses_before_writing_does_not_stop_the_log(
+    store: Store, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    log = new_log(store)
 
-    def __init__(self, answer: str | Exception, size: int = 0) -> None:
-        self._answer = answer
-        self.size = size
+    def refuse(*_: object) -> None:
+        raise failure
 
-    def add_checkpoint(self, old_size: int, proof: Sequence[bytes], note: bytes, *, now: int) -> str:
-        if isinstance(self._answer, Exception):
-            raise self._answer
-        return self._answer
-
-
-def test_bad_answers_count_as_missing_and_are_named() -> None:
-    federation = Federation()
-    federation.log.append(b"a")
-    note = federation.log.checkpoint()
-    other = sign_checkpoint(Checkpoint(ORIGIN, 9, bytes(32)), key_of("sequencer"))
-    lie = EquivocationError("lie", evidence=(note, other))
-    forged = EquivocationError("lie", evidence=(note, b"garbage"))
-    for answer, size, reason, blamed in (
-        ("garbage", 0, "em dash", True),
-        (cosign(other, "member-1", key_of("member-1"), now=1), 0, "member-1 is bad", True),
-        (cosign(note, "member-1", key_of("stranger"), now=1), 0, "not its key", True),
-        (cosign(note, "member-2", key_of("member-2"), now=1), 0, "signature line of member-2", True),
-        (cosign(note, "member-1", key_of("member-1"), now=1) * 2, 0, "signature line", True),
-        (TimeoutError("no answer in 5 s"), 0, "no answer in 5 s", False),
-        (StateError("busy"), 0, "busy", False),
-        ("", 7, "has cosigned size 7", False),
-        (lie, 0, "does not prove", True),
-        (forged, 0, "does not prove", True),
-    ):
-        witnesses: dict[str, CosigningWitness | None] = {"member-1": _Answering(answer, size), "member-2": None}
-        with pytest.raises(QuorumError, match=reason) as caught:
-            certify(federation.log, witnesses, federation.policy, now=1)
-        assert caught.value.culprits == (("member-1",) if blamed else ())
-        assert caught.value.missing == NAMES
-    # with one such member, four others are a quorum
-    good: dict[str, CosigningWitness | None] = {**federation.witnesses, "member-1": _Answering("garbage")}
-    assert certify(federation.log, good, federation.policy, now=1).cosigners == NAMES[1:]
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "append", refuse)
+        with pytest.raises(type(failure)):
+            log.append(b"a")
+    assert log.append(b"a") == 0
+    assert log.entries() == [b"a"]
 
 
-def test_proved_equivocation_is_not_passed_over() -> None:
-    honest, forked = Federation(), Federation()
-    honest.log.append(b"a")
-    forked.log.append(b"b")
-    honest.certify()
-    with pytest.raises(EquivocationError) as caught:
-        certify(forked.log, honest.witnesses, forked.policy, now=1)
-    one, other = (verify_checkpoint(note, honest.log.verifier) for note in caught.value.evidence)
-    assert one.size == other.size
-    assert one.root != other.root
+# --- size -------------------------------------------------------------------------------------------------------------
 
 
-def test_no_two_forks_are_both_certified_with_one_dishonest_witness() -> None:
-    federation, fork = Federation(), Federation()
-    federation.log.append(b"a")
-    fork.log.append(b"b")
-    two_faced = Witness("member-5", key_of("member-5"), fork.log.verifier, MemoryWitnessStore())
-    assert (
-        len(certify(federation.log, {**federation.witnesses, "member-1": None}, federation.policy, now=1).cosigners)
-        == 4
-    )
-    faces = {"member-1": federation.witnesses["member-1"], "member-5": two_faced}
-    with pytest.raises(QuorumError, match="has 2; missing: member-2, member-3, member-4"):
-        certify(fork.log, faces, fork.policy, now=1)
+def test_tiles_of_the_log(store: Store) -> None:
+    log = new_log(store)
+    log.append_all(entries_of(0, 700))
+    leaves = [leaf_hash(entry) for entry in entries_of(0, 700)]
+    for tile in (*tiles_of(700), *tiles_of(699), *tiles_of(256), *tiles_of(3)):
+        assert log.tile(tile) == b"".join(log.subtree(8 * tile.level, tile.start + i) for i in range(tile.width))
+    assert log.tile(Tile(0, 2, 188)) == b"".join(leaves[512:])
+    for beyond in (Tile(0, 2, 189), Tile(0, 3, 1), Tile(1, 0, 3), Tile(2, 0, 1)):
+        with pytest.raises(ValueError, match="no tile/"):
+            log.tile(beyond)
 
 
-def test_certify_is_called_with_the_logs_own_policy() -> None:
-    federation = Federation()
-    other = Log(MemoryStore(), "example.com/other", key_of("other"))
-    with pytest.raises(ValueError, match="the policy is of"):
-        certify(other, {}, federation.policy, now=1)
-    with pytest.raises(ValueError, match="not witnesses of this policy: member-9"):
-        certify(federation.log, {"member-9": None}, federation.policy, now=1)
-    foreign = Policy("example.com/other", other.verifier, federation.policy.witnesses)
-    with pytest.raises(QuorumError):
-        certify(other, {}, foreign, now=1)
-    with pytest.raises(StateError, match="not of the entries of this log"):
-        federation.log.keep_certificate(Certificate(Checkpoint(ORIGIN, 1, bytes(32)), ("a",), _note(1)))
+def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
+    log = new_log(SqliteStore(tmp_path / "log.db"))
+
+    def grow(count: int) -> int:
+        for _ in range(0, count, 1000):
+            log.append_all([b"%064d" % i for i in range(log.size, log.size + 1000)])
+            log.checkpoint()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        first = grow(10_000)
+        assert grow(30_000) - first < 110 * 16_384 + 500_000  # the tiles kept parsed, and less than 17 bytes an entry
+        log._tree._leaf_tiles.clear()
+        assert tracemalloc.get_traced_memory()[0] - first < 500_000
+    finally:
+        tracemalloc.stop()
+    log.close()
 
 
 def _note(size: int) -> bytes:

@@ -10,17 +10,32 @@ from ledger import (
     ED25519,
     Certificate,
     Checkpoint,
+    ConsistencyError,
     DecodeError,
+    EquivocationError,
+    Log,
+    MemoryStore,
+    MemoryWitnessStore,
     Note,
     NoteSignature,
+    Policy,
     QuorumError,
     SignatureError,
+    Tree,
     VerifierKey,
+    Witness,
     byzantine_quorum,
+    certify,
     cosign,
+    leaf_hash,
     parse_note,
     sign_checkpoint,
 )
+from ledger.cosign import CosigningKey, cosigner
+from ledger.evidence import Equivocation
+from ledger.mldsa import MlDsaKey
+from ledger.note import MAX_NOTE
+from ledger.policy import verify_progress
 from tests.ledger.federation import NAMES, ORIGIN, Federation, key_of
 
 POINT = Checkpoint(ORIGIN, 3, bytes(32))
@@ -109,7 +124,7 @@ def test_unsafe_policies_are_refused() -> None:
         ({"witnesses": many}, "at most 63"),
         ({"origin": "example.com/other"}, "named as the origin"),
         ({"log_key": VerifierKey(ORIGIN, COSIGNATURE_V1, log.public)}, "type 0x01"),
-        ({"witnesses": (VerifierKey("w", ED25519, first.public),)}, "type 0x04"),
+        ({"witnesses": (VerifierKey("w", ED25519, first.public),)}, "type 0x04 or 0x06"),
         ({"witnesses": (*policy.witnesses, dataclasses.replace(first, public=key_of("x").public))}, "one name"),
         ({"witnesses": (*policy.witnesses, dataclasses.replace(first, name="member-6"))}, "one public key"),
         ({"witnesses": (*policy.witnesses, VerifierKey("w", COSIGNATURE_V1, log.public))}, "log's key"),
@@ -123,3 +138,80 @@ def test_a_certificate_is_checked_on_construction() -> None:
     for cosigners, note in (((), NOTE), (("a", "a"), NOTE), (("a",), b"other"), (("a",), NOTE[1:])):
         with pytest.raises(ValueError):
             Certificate(POINT, cosigners, note)
+
+
+# ML-DSA-44 beside Ed25519
+
+
+def _mldsa(name: str) -> MlDsaKey:
+    return MlDsaKey.from_seed(name.encode().ljust(32, b"\x00"))
+
+
+def test_members_of_both_kinds_make_one_certificate() -> None:
+    log = Log(MemoryStore(), ORIGIN, key_of("sequencer"))
+    log.append(b"entry")
+    keys: dict[str, CosigningKey] = {name: _mldsa(name) if i % 2 else key_of(name) for i, name in enumerate(NAMES[:4])}
+    witnesses = {name: Witness(name, key, log.verifier, MemoryWitnessStore()) for name, key in keys.items()}
+    policy = Policy(ORIGIN, log.verifier, tuple(witness.verifier for witness in witnesses.values()))
+    certificate = certify(log, witnesses, policy, now=7)
+    assert certificate.cosigners == NAMES[:4]
+    assert policy.verify(certificate.note) == certificate
+    without = Note(parse_note(certificate.note).text, parse_note(certificate.note).signatures[:3])
+    with pytest.raises(QuorumError, match="has 2"):
+        policy.verify(without.encode())
+
+
+def test_a_member_is_known_by_one_key_only() -> None:
+    policy = Federation().policy
+    with pytest.raises(ValueError, match="one name"):
+        dataclasses.replace(policy, witnesses=(*policy.witnesses, cosigner("member-1", _mldsa("member-1"))))
+    with pytest.raises(ValueError, match="one public key"):
+        dataclasses.replace(policy, witnesses=tuple(cosigner(f"w{i}", _mldsa("w")) for i in (1, 2)))
+
+
+def test_a_policy_is_refused_if_its_certificates_might_not_fit_a_note() -> None:
+    log = Federation().policy.log_key
+    keys = tuple(cosigner(f"{i:02}".ljust(150, "n"), _mldsa(str(i))) for i in range(20))
+    largest = Policy(ORIGIN, log, keys[:19])
+    assert largest.needed == 13
+    with pytest.raises(ValueError, match=f"may not fit a note: a note is at most {MAX_NOTE}"):
+        Policy(ORIGIN, log, keys)
+    with pytest.raises(ValueError, match="may not fit a note"):
+        Policy(ORIGIN, log, tuple(cosigner(f"{i:02}" + "n" * 1000, key_of(str(i))) for i in range(63)))
+    long = "o" * 256
+    long_key = VerifierKey(long, ED25519, log.public)
+    assert Policy(long, long_key, (cosigner("m", key_of("m")),)).needed == 1
+    with pytest.raises(ValueError, match="at most 255 bytes"):
+        Policy(long, long_key, keys[:1])
+
+
+# A client with a memory
+
+TREE = Tree([leaf_hash(b"%d" % i) for i in range(20)])
+FORK = Tree([leaf_hash(b"%d" % i) for i in range(4)] + [leaf_hash(b"other")] * 16)
+
+
+def _certificate(size: int, tree: Tree = TREE, origin: str = ORIGIN) -> Certificate:
+    point = Checkpoint(origin, size, tree.root(size))
+    return Certificate(point, ("member-1",), sign_checkpoint(point, key_of("sequencer")))
+
+
+def test_a_stale_or_forked_view_is_found_by_what_was_seen_before() -> None:
+    seen = _certificate(8)
+    verify_progress(seen, _certificate(12), TREE.consistency_proof(8, 12))
+    verify_progress(seen, seen, [])
+    verify_progress(_certificate(0, Tree()), _certificate(12), [])
+    with pytest.raises(ConsistencyError, match="a stale view: size 7 is shown, 8 was seen") as stale:
+        verify_progress(seen, _certificate(7), [])
+    assert stale.value.culprits == (ORIGIN,)
+    with pytest.raises(EquivocationError) as caught:
+        verify_progress(seen, _certificate(8, FORK), [])
+    log = VerifierKey(ORIGIN, ED25519, key_of("sequencer").public)
+    assert Equivocation(log, *caught.value.evidence).verify().size == 8
+    for proof in (FORK.consistency_proof(8, 12), TREE.consistency_proof(8, 12), []):
+        with pytest.raises(ConsistencyError):
+            verify_progress(seen, _certificate(12, FORK), proof)
+    with pytest.raises(ConsistencyError, match="no proof is due"):
+        verify_progress(seen, seen, [bytes(32)])
+    with pytest.raises(ConsistencyError, match=r"of example\.com/other"):
+        verify_progress(seen, _certificate(12, TREE, "example.com/other"), [])

@@ -11,7 +11,9 @@ from ledger import (
     MemoryStore,
     MemoryWitnessStore,
     Witness,
+    leaf_hash,
 )
+from ledger.tiled import TiledTree
 from secure_bfl.board import Board
 from secure_bfl.client import Client
 from secure_bfl.identity import Identity, Secrets
@@ -126,7 +128,9 @@ class Federation:
     def copy(self) -> "Federation":
         """The same federation at the same point, sharing nothing that changes."""
         store, blobs = MemoryStore(), MemoryBlobs()
-        store.append(self.store.entries(0, self.log.size), self.store.head())
+        entries = self.store.entries(0, self.log.size)
+        grown = TiledTree(store.tile).prepare([leaf_hash(data) for data in entries])
+        store.append(entries, grown.tiles, self.store.head())
         blobs._blobs.update(self.blobs._blobs)
         disks = {name: disk.copy(self.plan) for name, disk in self.disks.items()}
         return Federation(self.plan, self.shares, store=store, blobs=blobs, disks=disks)

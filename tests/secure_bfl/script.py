@@ -34,6 +34,7 @@ from secure_bfl.operator import Operator
 from secure_bfl.plan import FederationPlan
 from secure_bfl.replay import CeremonyState, Ignored, Replay, RoundState
 from secure_bfl.roster import OPERATOR, Roster, client_name, member_name, member_number
+from secure_bfl.standing import Standing
 from tests.secure_bfl.federation import NOW, digest, identities
 
 
@@ -234,10 +235,12 @@ class State:
     context: bytes
     ceremonies: list[CeremonyState]
     rounds: list[RoundState]
+    standings: dict[str, Standing]
 
     @classmethod
     def of(cls, replay: Replay) -> "State":
-        return cls(replay.roster, replay.context, copy.deepcopy(replay.ceremonies), copy.deepcopy(replay.rounds))
+        parts = copy.deepcopy((replay.ceremonies, replay.rounds, replay.standings))
+        return cls(replay.roster, replay.context, *parts)
 
 
 def check_ignored(replay: Replay, data: bytes, *, hostile: bool | None = None) -> Ignored:

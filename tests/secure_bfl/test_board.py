@@ -130,6 +130,12 @@ def test_what_is_not_durable_does_not_count(opened: Federation, monkeypatch: pyt
             client.reserve(board, 1)
     assert (board.replay.size, board.replay.root(), federation.log.size) == (size, root, size)
     assert board.round(1).spends == {}
+    with pytest.raises(StoreError, match="close it and open it again"):
+        client.reserve(board, 1)
+    federation = Federation(
+        federation.plan, federation.shares, store=federation.store, blobs=federation.blobs, disks=federation.disks
+    )
+    board = federation.board
     client.reserve(board, 1)
     assert tuple(board.round(1).spends) == ("client-1",)
     assert federation.log.root(size + 1) == board.replay.root()

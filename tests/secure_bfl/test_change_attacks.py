@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pytest
 
-from ledger import Entry, EquivocationError, MemoryStore, QuorumError, Tree, leaf_hash, parse_entry
+from ledger import Entry, EquivocationError, MemoryStore, QuorumError, leaf_hash, parse_entry
 from ledger.store import Head
+from ledger.tiled import TiledTree
 from protocols.errors import BadShareError
 from protocols.ring import ring
 from protocols.tckks import trial_ciphertext
@@ -49,11 +50,10 @@ def refused(board: Board, replayed: Iterable[bytes], reason: str) -> None:
 
 def fork(federation: Federation, size: int) -> Federation:
     """Another history of the same parties from some point on: same journals, keystores and witnesses, same blobs."""
-    store, tree = MemoryStore(), Tree()
+    store = MemoryStore()
     kept = federation.store.entries(0, size)
-    for data in kept:
-        tree.append(leaf_hash(data))
-    store.append(kept, Head(size, tree.root(), None))
+    grown = TiledTree(store.tile).prepare([leaf_hash(data) for data in kept])
+    store.append(kept, grown.tiles, Head(size, grown.root, None))
     return Federation(
         federation.plan, federation.shares, store=store, blobs=federation.blobs, disks=dict(federation.disks)
     )
@@ -144,7 +144,7 @@ def test_acceptances_of_an_abandoned_change_count_in_no_other(trio: Federation) 
     for step in KEY_STEPS[:2]:
         for member in trio.members:
             step(member, board)
-    refused(board, old, "signature does not verify")
+    refused(board, old, "which was replaced by entry")
     again = KeyAccept(board.replay.ceremonies[1].position, board.joint_key.digest)
     with pytest.raises(StateError, match="is of another ceremony than the newest one"):
         board.append(again, later[0].name, later[0].identity.signing)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from secure_bfl.layout import PrivateFolder, PublicFolder
 
-PUBLIC = ("ledger", "blobs", "model", "report_json", "report_markdown", "report_html")
+PUBLIC = ("ledger", "blobs", "anchors", "model", "report_json", "report_markdown", "report_html")
 PRIVATE = ("keystore", "passphrase", "journal", "odometer", "outbox", "witness", "log")
 
 

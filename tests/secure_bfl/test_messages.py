@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import DecodeError, Value, cbor
-from secure_bfl import messages
+from secure_bfl import body as codec
 from secure_bfl.messages import (
     BODIES,
     AddendCommit,
     AddendSeed,
     Aggregate,
     AggregateVote,
+    BlobRelease,
     Body,
     BudgetSpend,
     ChangeCertificate,
@@ -26,10 +27,13 @@ from secure_bfl.messages import (
     KeyAccept,
     KeyAnswer,
     KeyCheck,
+    KeyClaim,
     KeyCommit,
     KeyDrop,
     KeyOpen,
     KeyReveal,
+    KeyRevocation,
+    KeyRotation,
     Kind,
     Model,
     PartialAnswer,
@@ -72,14 +76,19 @@ EXAMPLES: tuple[Body, ...] = (
     Model(1, DIGEST, -1),
     PieceCheck(1, 0, DIGEST, (b"one", b"two")),
     RoundVoid(1, "a reason"),
+    KeyClaim("client-1", 0, DIGEST, bytes(64)),
+    KeyRotation(0, DIGEST, bytes(64)),
+    KeyRevocation("client-1", 0, DIGEST, bytes(64), "lost"),
+    BlobRelease(1, DIGEST),
 )
 each = pytest.mark.parametrize("body", EXAMPLES, ids=lambda body: type(body).__name__)
 
 # A strategy for every annotation that a field may have.
-INTEGERS = st.integers(-1, messages.MAX_INT)
+INTEGERS = st.integers(-1, codec.MAX_INT)
 BYTES = st.binary(max_size=200)
 DIGESTS = st.binary(min_size=32, max_size=32)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=messages.MAX_TEXT)
+PROOFS = st.binary(min_size=64, max_size=64)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=codec.MAX_TEXT)
 PARTIES = st.builds(Party, TEXT, st.sampled_from(Role), DIGESTS, BYTES, BYTES)
 SEVERAL = st.lists(INTEGERS, max_size=9).map(tuple)
 PLAIN = (RoundOpen, Aggregate, AddendSeed)
@@ -97,6 +106,10 @@ BODY = st.one_of(
     st.builds(Complaint, DIGESTS, INTEGERS, BYTES),
     st.builds(KeyOpen, DIGESTS, st.lists(SEEDS, max_size=5).map(tuple)),
     st.builds(CommitteeChange, INTEGERS, INTEGERS, st.lists(PARTIES, max_size=5).map(tuple), SEVERAL),
+    st.builds(KeyClaim, TEXT, INTEGERS, DIGESTS, PROOFS),
+    st.builds(KeyRotation, INTEGERS, DIGESTS, PROOFS),
+    st.builds(KeyRevocation, TEXT, INTEGERS, BYTES, BYTES, TEXT),
+    st.builds(BlobRelease, INTEGERS, DIGESTS),
     st.builds(KeyCheck, DIGESTS, DIGESTS, st.lists(BYTES, max_size=9).map(tuple)),
     st.builds(KeyAccept, DIGESTS, DIGESTS),
     st.builds(ChangeCertificate, DIGESTS, BYTES),
@@ -123,7 +136,9 @@ def fields_of(body: Body) -> list[Value]:
 def test_every_kind_has_one_body() -> None:
     assert set(BODIES) == {int(kind) for kind in Kind}
     assert all(body.kind == kind for kind, body in BODIES.items())
-    assert set(BODIES.values()) | {Party, AddendCommit, AddendSeed, TrialAnswer} == {type(body) for body in EXAMPLES}
+    assert set(BODIES.values()) | {KeyClaim, Party, AddendCommit, AddendSeed, TrialAnswer} == {
+        type(body) for body in EXAMPLES
+    }
 
 
 @given(BODY)
@@ -155,12 +170,12 @@ def test_the_number_of_fields_is_exact(body: Body) -> None:
 def wrong_values(value: Any) -> list[Any]:
     """What must not stand where `value` stands."""
     if isinstance(value, bytes):
-        return [0, "text", [], {}, None, 1.5, bytearray(32), bytes(messages.MAX_BYTES + 1)]
+        return [0, "text", [], {}, None, 1.5, bytearray(32), bytes(codec.MAX_BYTES + 1)]
     if isinstance(value, str):
-        return [0, b"bytes", [], "", "x" * (messages.MAX_TEXT + 1), None]
+        return [0, b"bytes", [], "", "x" * (codec.MAX_TEXT + 1), None]
     if isinstance(value, list):
-        return [0, b"", "text", {}, [None], [[[]]], [0] * (messages.MAX_LIST + 1), ()]
-    return [b"", "1", [], {}, None, 1.0, True, False, -2, messages.MAX_INT + 1, 2**64]
+        return [0, b"", "text", {}, [None], [[[]]], [0] * (codec.MAX_LIST + 1), ()]
+    return [b"", "1", [], {}, None, 1.0, True, False, -2, codec.MAX_INT + 1, 2**64]
 
 
 @each
@@ -175,9 +190,9 @@ def test_wrong_types_lengths_and_ranges_are_refused(body: Body) -> None:
 @each
 def test_digests_have_32_bytes(body: Body) -> None:
     fields = fields_of(body)
-    hints = messages._hints(type(body))  # type: ignore[arg-type]  # a class is hashable
+    hints = codec._hints(type(body))  # type: ignore[arg-type]  # a class is hashable
     for index, hint in enumerate(hints[field.name] for field in dataclasses.fields(body)):  # type: ignore[arg-type]
-        if hint == messages.Digest:
+        if hint == codec.Digest:
             for size in (0, 31, 33):
                 with pytest.raises(DecodeError, match="expected 32 bytes"):
                     type(body).from_value([*fields[:index], bytes(size), *fields[index + 1 :]])
@@ -191,10 +206,10 @@ def test_unknown_roles_are_refused(role: Any) -> None:
 
 
 def test_limits_themselves_are_allowed() -> None:
-    assert Complaint.from_value([DIGEST, -1, bytes(messages.MAX_BYTES)]).addend == -1
-    assert Complaint.from_value([DIGEST, messages.MAX_INT, b""]).addend == messages.MAX_INT
-    assert len(RoundClose.from_value([1, [0] * messages.MAX_LIST]).cohort) == messages.MAX_LIST
-    assert Genesis.from_value(["x" * messages.MAX_TEXT, b"", []]).origin == "x" * messages.MAX_TEXT
+    assert Complaint.from_value([DIGEST, -1, bytes(codec.MAX_BYTES)]).addend == -1
+    assert Complaint.from_value([DIGEST, codec.MAX_INT, b""]).addend == codec.MAX_INT
+    assert len(RoundClose.from_value([1, [0] * codec.MAX_LIST]).cohort) == codec.MAX_LIST
+    assert Genesis.from_value(["x" * codec.MAX_TEXT, b"", []]).origin == "x" * codec.MAX_TEXT
 
 
 def test_an_enumeration_travels_as_an_integer() -> None:

@@ -38,7 +38,7 @@ REQUIRED = {
     "fingerprints": ("BadShareError", "check_answer", "flipped_answer"),
     "handover": ("KeyGenerationError", "agree", "digest of piece 0"),
     "keygen": ("KeyGenerationError", "check_piece", None),
-    "ledger": ("ConsistencyError", "rolled_back", None),
+    "ledger": ("SizeConflictError", "rolled_back", None),
     "noise": ("CapacityError", "require", None),
     "packing": ("ValueError", "grid_vector", None),
     "shamir_decryption": ("BadShareError", "combine", "answer_of_a_second_active_set"),

@@ -155,17 +155,17 @@ class Witness:
         text = checkpoint_text(self.log.name, size, head)
         if note != self.log.note(text):
             raise ExpectedFailure("SignatureError", self.log.name)
+        known, known_root = (0, root([])) if self.state is None else self.state
+        if old != known:
+            raise ExpectedFailure("SizeConflictError")
         if self.state is None:
-            if old or proof:
+            if proof:
                 raise ExpectedFailure("ConsistencyError")
         else:
-            known, known_root = self.state
             if size == known and head != known_root:
                 raise ExpectedFailure("EquivocationError", self.log.name)
             if size < known:
                 raise ExpectedFailure("ConsistencyError", self.log.name)
-            if old != known:
-                raise ExpectedFailure("ConsistencyError")
             if size > known and not extends(known, size, proof, known_root, head):
                 raise ExpectedFailure("ConsistencyError", self.log.name)
         self.state = (size, head)

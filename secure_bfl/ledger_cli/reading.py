@@ -1,0 +1,259 @@
+"""`secure-bfl ledger verify | prove | inspect | fsck`: what reads logs, one's own and anybody's."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ledger import LedgerError, VerifierKey, read_bounded
+
+from ..errors import OutputError
+from ..exitcodes import ExitCode
+from .options import PROOF_SUFFIX
+
+if TYPE_CHECKING:
+    from ledger.policy_file import TrustPolicy
+    from ledger.source import LogSource
+
+__all__ = ["fsck_log", "inspect_run", "print_policy", "prove_entry", "read_file", "verify_published_log"]
+
+_FILE_LIMIT: Final = 1 << 20
+
+
+def read_file(path: Path, limit: int = _FILE_LIMIT) -> bytes:
+    """The bytes of a file. OutputError if it is missing, StoreError if it is longer than `limit`."""
+    data = read_bounded(path, limit=limit)
+    if data is None:
+        raise OutputError(f"{path} is missing")
+    return data
+
+
+@contextmanager
+def _source(target: str) -> "Iterator[LogSource]":
+    if target.startswith(("http://", "https://")):
+        from ledger.web import HttpClient
+        from ledger.web.source import HttpSource
+
+        with HttpClient(target) as client:
+            yield HttpSource(client)
+        return
+    from ledger.source import DirectorySource
+
+    if not Path(target).is_dir():
+        raise OutputError(f"{target} is no folder, no http address, and no file that ends in {PROOF_SUFFIX}")
+    yield DirectorySource(Path(target))
+
+
+def _trusted(options: argparse.Namespace) -> "VerifierKey | TrustPolicy":
+    from ledger.policy_file import MAX_POLICY_FILE, parse_policy_file
+
+    if options.vkey is not None:
+        key: VerifierKey = options.vkey
+        return key
+    return parse_policy_file(read_file(options.policy, MAX_POLICY_FILE))
+
+
+def _print(options: argparse.Namespace, result: dict[str, Any], lines: list[str]) -> None:
+    print(json.dumps(result) if options.json else "\n".join(lines))
+
+
+def verify_published_log(options: argparse.Namespace) -> ExitCode:
+    """Check a whole published log, or a proof file."""
+    trusted = _trusted(options)
+    try:
+        if options.target.endswith(PROOF_SUFFIX):
+            return _verify_proof(options, trusted)
+        return _verify_log(options, trusted)
+    except (OutputError, ValueError):
+        raise
+    except LedgerError as exc:
+        _print(options, {"ok": False, "error": str(exc)}, [f"does not verify: {exc}"])
+        return ExitCode.FINDINGS
+
+
+def _verify_proof(options: argparse.Namespace, trusted: "VerifierKey | TrustPolicy") -> ExitCode:
+    from ledger import MAX_ENTRY
+    from ledger.proof import MAX_LOG_PROOF, parse_proof
+
+    if options.entry is None or options.old is not None:
+        raise ValueError("a proof is verified with --entry FILE, the entry it is about, and without --old")
+    proof = parse_proof(read_file(Path(options.target), MAX_LOG_PROOF))
+    found: Any = proof.verify(read_file(options.entry, MAX_ENTRY), trusted)
+    head = getattr(found, "checkpoint", found)
+    _print(
+        options,
+        {"ok": True, "origin": head.origin, "index": proof.index, "size": head.size, "root": head.root.hex()},
+        [f"verifies: entry {proof.index} of {head.origin}, at size {head.size}"],
+    )
+    return ExitCode.OK
+
+
+def _verify_log(options: argparse.Namespace, trusted: "VerifierKey | TrustPolicy") -> ExitCode:
+    from ledger.note import MAX_NOTE
+    from ledger.verify import verify_log
+
+    from ..progress import Progress
+
+    if options.entry is not None:
+        raise ValueError(f"--entry belongs to a file that ends in {PROOF_SUFFIX}")
+    old = None if options.old is None else read_file(options.old, MAX_NOTE)
+    with Progress(quiet=options.json) as progress, _source(options.target) as source:
+        report = verify_log(
+            source,
+            trusted,
+            old=old,
+            progress=lambda done, total: (
+                progress("entries", done, total) if done % 65536 == 0 or done == total else None
+            ),
+        )
+    _print(
+        options,
+        {
+            "ok": True,
+            "origin": report.origin,
+            "size": report.size,
+            "root": report.root.hex(),
+            "signers": list(report.signers),
+            "extensions": list(report.extensions),
+            "since": report.since,
+        },
+        [
+            f"verifies   {report.origin}, {report.size} entries",
+            f"root       {report.root.hex()}",
+            f"signed by  {', '.join(report.signers)}",
+            *([f"extends    the checkpoint of size {report.since}"] if report.since is not None else []),
+            *(f"extension  {ascii(line)[1:-1]} (the log's word; nobody checks it)" for line in report.extensions),
+        ],
+    )
+    return ExitCode.OK
+
+
+def prove_entry(options: argparse.Namespace) -> ExitCode:
+    """Write an entry and the proof that it is in the log."""
+    from ledger import create_durably
+    from ledger.proof import prove
+
+    trusted = _trusted(options)
+    with _source(options.target) as source:
+        proved = prove(source, source.checkpoint(), options.index)
+    proved.proof.verify(proved.entry, trusted)
+    files = {
+        options.out / f"{options.index}{PROOF_SUFFIX}": proved.proof.encode(),
+        options.out / f"{options.index}.entry": proved.entry,
+    }
+    for path, data in files.items():
+        if not create_durably(path, data) and read_bounded(path, limit=len(data)) != data:
+            raise OutputError(f"{path} exists and is another; choose another --out")
+    _print(options, {"ok": True, "files": [str(path) for path in files]}, [str(path) for path in files])
+    return ExitCode.OK
+
+
+def inspect_run(options: argparse.Namespace) -> ExitCode:
+    """Show the rounds and entries of a run, and how final they are."""
+    from ledger.policy_file import MAX_POLICY_FILE, parse_policy_file
+
+    from ..inspection import inspect
+    from ..layout import PublicFolder
+
+    anchors = None if options.anchors is None else parse_policy_file(read_file(options.anchors, MAX_POLICY_FILE))
+    found = inspect(PublicFolder.of(options.dir), anchors=anchors)
+    _print(options, found.to_json(round=options.round), found.lines(round=options.round))
+    return ExitCode.OK
+
+
+def print_policy(options: argparse.Namespace) -> ExitCode:
+    """Print the policy of a run, as its ledger fixes it."""
+    from ledger import read_published
+
+    from ..layout import PublicFolder
+    from ..replay import Replay
+
+    replay = Replay()
+    for entry in read_published(PublicFolder.of(options.dir).ledger).entries:
+        replay.apply(entry)
+    if replay.context != options.genesis:
+        raise ValueError(f"this is another federation: its genesis is {replay.context.hex()}")
+    print(replay.committee.policy.to_file().decode(), end="")
+    return ExitCode.OK
+
+
+def fsck_log(options: argparse.Namespace) -> ExitCode:
+    """Check a log's store, and mend it if asked."""
+    from ledger import SqliteStore
+    from ledger.fsck import fsck
+    from ledger.repair import repair
+
+    path, published, cosigned = options.store, options.published, options.cosigned
+    if path.is_dir():
+        path, published, cosigned = _of_run(path, published, cosigned)
+    if not path.is_file():
+        raise OutputError(f"{path} is missing: give the log's SQLite file, or the folder of a run")
+    key = options.vkey or _log_key(path)
+    done: list[str] = []
+    if options.repair:
+        result = repair(path, key, give_up=options.give_up, cosigned=cosigned)
+        done = [f"made tile {index} of level {level} again" for level, index in result.tiles]
+        done += [f"gave up entry {index}" for index in result.given_up]
+        done += [f"what was changed is kept in {result.copy}"] if result.copy is not None else []
+    elif options.give_up:
+        raise ValueError("--give-up belongs to --repair")
+    store = SqliteStore(path, readonly=True)
+    try:
+        findings = fsck(store, key, directory=published)
+        size = store.head().size
+    finally:
+        store.close()
+    listed = [{"level": f.level.value, "where": f.where, "what": f.what} for f in findings]
+    lines = [*done, *(f"{f.level.value:<12} {f.where}: {f.what}" for f in findings)]
+    _print(
+        options,
+        {"ok": not findings, "size": size, "findings": listed, "done": done},
+        [*lines, f"{size} entries, {len(findings)} findings" if findings else f"{size} entries, all is well"],
+    )
+    return ExitCode.FINDINGS if findings else ExitCode.OK
+
+
+def _of_run(folder: Path, published: Path | None, cosigned: int) -> tuple[Path, Path | None, int]:
+    """The log's file of a run's folder, or of the folder of `run`; where it is published, and what was cosigned."""
+    from ledger import SqliteWitnessStore
+
+    from ..layout import PrivateFolder, PublicFolder
+    from ..roster import OPERATOR
+
+    private = folder / "private"
+    if not private.is_dir():
+        public = folder / "public"
+        return folder / "log.sqlite", published or (public if public.is_dir() else None), cosigned
+    for state in sorted(private.glob("*/witness.sqlite")):
+        witness = SqliteWitnessStore(state)
+        try:
+            known = witness.load()
+        finally:
+            witness.close()
+        cosigned = max(cosigned, 0 if known is None else known.size)
+    public = PublicFolder.of(folder).ledger
+    return PrivateFolder(private / OPERATOR).log, published or (public if public.is_dir() else None), cosigned
+
+
+def _log_key(path: Path) -> VerifierKey:
+    """The log's key, from the file beside its store, or else from the federation's genesis entry."""
+    from ledger import SqliteStore
+
+    from ..log_keys import public_key
+    from ..replay import Replay
+
+    if (path.parent / "vkey").is_file():
+        return public_key(path.parent)
+    store = SqliteStore(path, readonly=True)
+    try:
+        first = store.entries(0, 1)
+    finally:
+        store.close()
+    replay = Replay()
+    for entry in first:
+        replay.apply(entry)
+    if replay.roster is None:
+        raise ValueError(f"{path} does not begin with a genesis entry: say whose log it is with --vkey")
+    return replay.roster.log_key

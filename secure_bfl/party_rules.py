@@ -1,0 +1,84 @@
+"""The rules of signing keys: rotation by their party, revocation by the party or by votes of members.
+
+Spec: round §3.4 (v1). Note keys and sealing keys change with the committee only.
+"""
+
+from typing import TYPE_CHECKING
+
+from ledger import SignatureError
+
+from .messages import KeyClaim, KeyRevocation, KeyRotation
+from .possession import verify_claim
+from .rules import Effect, RuleError, require, rule
+
+if TYPE_CHECKING:
+    from .replay import Replay
+
+__all__: list[str] = []
+
+
+def _check_new(replay: "Replay", claim: KeyClaim) -> None:
+    require(claim.key not in replay.used_keys(), "the new key was used before: every key is new", hostile=True)
+    try:
+        verify_claim(replay.context, claim)
+    except SignatureError as exc:
+        raise RuleError(f"nobody shows that {claim.party} holds the new key: {exc}", hostile=True) from exc
+
+
+def _withdraw(replay: "Replay", voter: str) -> None:
+    """Votes of a party whose key was revoked are not counted: the key may have been another's when they were cast."""
+    for standing in replay.standings.values():
+        for key, voters in list(standing.ballots.items()):
+            standing.ballots[key] = tuple(name for name in voters if name != voter)
+
+
+@rule.register(KeyRotation)
+def _(body: KeyRotation, replay: "Replay", sender: str, index: int) -> Effect:
+    standing = replay.standings[sender]
+    require(body.number == standing.number, f"{sender} has key {standing.number}", hostile=True)
+    _check_new(replay, KeyClaim(sender, body.number, body.key, body.proof))
+    return lambda: standing.rotate(body.key, index)
+
+
+@rule.register(KeyRevocation)
+def _(body: KeyRevocation, replay: "Replay", sender: str, index: int) -> Effect:
+    if body.party == sender:
+        return _own(body, replay, index)
+    standing, office = replay.standings.get(body.party), replay.committee
+    if standing is None:
+        raise RuleError(f"{body.party!r:.40} is not a party of this federation", hostile=True)
+    former = any(sender in committee.parties for committee in replay.committees)
+    absent = f"{sender} is not in the committee of epoch {office.epoch}"
+    require(sender in office.parties, absent, hostile=not former)
+    require(0 <= body.number <= standing.number, f"{body.party} has no key {body.number}", hostile=True)
+    require(body.number >= standing.lineage, f"{body.party} was admitted again, with key {standing.lineage}")
+    if body.key or body.proof:
+        require(len(body.key) == 32 and len(body.proof) == 64, "a key has 32 bytes, its proof 64", hostile=True)
+        _check_new(replay, KeyClaim(body.party, body.number, body.key, body.proof))
+    else:
+        require(standing.in_force, f"key {standing.number} of {body.party} was revoked already")
+    before = standing.ballots.get(body.key, ())
+    require(sender not in before, f"{sender} voted for this already", hostile=True)
+
+    def effect() -> None:
+        voters = standing.ballots[body.key] = (*before, sender)
+        if sum(name in office.parties for name in voters) < office.policy.needed:
+            return
+        standing.revoke(index)
+        _withdraw(replay, body.party)
+        if body.key:
+            standing.admit(body.key, index)
+
+    return effect
+
+
+def _own(body: KeyRevocation, replay: "Replay", index: int) -> Effect:
+    standing = replay.standings[body.party]
+    require(body.number == standing.number, f"{body.party} has key {standing.number}", hostile=True)
+    require(not body.key and not body.proof, "a party replaces its own key by a rotation", hostile=True)
+
+    def effect() -> None:
+        standing.revoke(index)
+        _withdraw(replay, body.party)
+
+    return effect
