@@ -223,7 +223,10 @@ class DirectoryBlobs:
     def has(self, digest: bytes) -> bool:
         """See `Blobs`."""
         check_request(digest)
-        return self._files.is_file(self._file(digest))
+        try:
+            return self._files.is_file(self._file(digest))
+        except OSError as exc:
+            raise StoreError(f"{self._file(digest)} cannot be looked for: {exc.strerror}; check the disk") from exc
 
     def digests(self) -> Iterator[bytes]:
         """See `Blobs`. Files with other names are passed over."""

@@ -52,7 +52,6 @@ class DurableFile:
         self.path = Path(path)
         self._files = files
         self._handle: int | None = None
-        self._whole = False
         self._named = False
         try:
             _have_folder(self.path.parent, files)
@@ -116,13 +115,11 @@ class DurableFile:
 
     def _finish(self, path: Path) -> None:
         """Sync the bytes, once, and have the folder of the name to come."""
-        if not self._whole:
-            handle = self._open()
-            try:
-                self._files.sync(handle)
-            finally:
-                self._close()
-            self._whole = True
+        handle = self._open()
+        try:
+            self._files.sync(handle)
+        finally:
+            self._close()
         if path.parent != self.path.parent:
             _have_folder(path.parent, self._files)
 
@@ -166,9 +163,9 @@ def sync_name(path: Path, *, files: Files = DISK) -> bool:
     Raises:
         StoreError: the disk fails.
     """
-    if not files.is_file(path):
-        return False
     try:
+        if not files.is_file(path):
+            return False
         _have_folder(path.parent, files)
         files.sync_folder(path.parent)
     except OSError as exc:
@@ -217,7 +214,8 @@ def open_bounded(path: Path, *, limit: int, files: Files = DISK) -> Iterator[tup
     except OSError as exc:
         raise StoreError(f"{path} cannot be read: {exc.strerror}") from exc
     finally:
-        files.close(handle)
+        with suppress(OSError):  # what was read was read
+            files.close(handle)
 
 
 def read_bounded(path: Path, *, limit: int, files: Files = DISK) -> bytes | None:

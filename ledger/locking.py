@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -59,7 +60,8 @@ class WriterLock:
         """Let the next writer in; releasing twice does nothing."""
         if self._descriptor is None:
             return
-        os.close(self._descriptor)
+        with suppress(OSError):  # whatever the disk says, the descriptor is closed and the lock is let go
+            os.close(self._descriptor)
         self._descriptor = None
         if self._by_existence:
             self.path.unlink(missing_ok=True)

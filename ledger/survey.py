@@ -21,7 +21,7 @@ from .note import VerifierKey
 from .policy import Policy
 from .store import Head, SqliteStore, Store
 from .tile import MAX_TILE, TILE_HEIGHT, TILE_WIDTH, Tile, decode_hashes
-from .tiled import completed_tiles
+from .tiled import completed_tiles, tile_root
 
 __all__ = ["Finding", "Hashes", "Level", "Survey", "survey"]
 
@@ -191,9 +191,9 @@ def _scan(store: Store, found: Survey) -> tuple[list[bytes | None], list[bytes |
         found.add_entries([start + i for i, leaf in enumerate(leaves) if leaf is None], "is missing, or no entry")
         if stop - start == TILE_WIDTH:
             whole = [leaf for leaf in leaves if leaf is not None]
-            computed.append(Tree(whole).root() if len(whole) == TILE_WIDTH else None)
+            computed.append(tile_root(b"".join(whole)) if len(whole) == TILE_WIDTH else None)
             data = _stored_tile(store, 0, start // TILE_WIDTH)
-            stored.append(None if data is None else Tree(decode_hashes(data, TILE_WIDTH)).root())
+            stored.append(None if data is None else tile_root(data))
     return computed, stored
 
 

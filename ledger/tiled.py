@@ -18,7 +18,7 @@ from .merkle import EMPTY_ROOT, HASH_SIZE, consistency_proof, inclusion_proof, n
 from .octets import is_octets
 from .tile import MAX_TILE, TILE_HEIGHT, TILE_WIDTH, Tile
 
-__all__ = ["Growth", "ReadTile", "TiledTree", "completed_tiles"]
+__all__ = ["Growth", "ReadTile", "TiledTree", "completed_tiles", "tile_root"]
 
 ReadTile = Callable[[int, int], bytes | None]
 """Reads the bytes of a full tile by level and number; None if it is not kept."""
@@ -42,6 +42,17 @@ def completed_tiles(old: int, new: int) -> set[tuple[int, int]]:
         tiles.update((level, index) for index in range(old, new))
         level += 1
     return tiles
+
+
+def tile_root(hashes: bytes) -> bytes:
+    """The root of a full tile, from its 256 hashes one after the other.
+
+    Raises:
+        ValueError: other than 8192 bytes.
+    """
+    if len(hashes) != MAX_TILE:
+        raise ValueError(f"a full tile has {MAX_TILE} bytes")
+    return _grown(_EMPTY, hashes)[TILE_HEIGHT]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

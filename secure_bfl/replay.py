@@ -200,9 +200,14 @@ class Replay:
         if role is not None:
             require(party.role is role, f"{body.kind.name} is for the {role.name.lower()}", hostile=True)
         if role is Role.MEMBER and body.kind >= Kind.ROUND_OPEN:
-            office = entry.sender in self.committee.parties
-            require(office, f"{entry.sender} is not in the committee of epoch {self.committee.epoch}", hostile=True)
+            office, former = (entry.sender in c for c in (self.committee.parties, self._former_members()))
+            absent = f"{entry.sender} is not in the committee of epoch {self.committee.epoch}"
+            require(office, absent, hostile=not former)
         return rule(body, self, entry.sender, index)
+
+    def _former_members(self) -> frozenset[str]:
+        """Whose entry about a round may have been overtaken by a committee change."""
+        return frozenset(name for committee in self.committees[:-1] for name in committee.parties)
 
     def _verify(self, entry: Entry) -> None:
         """The signature is of the sender's key in force.

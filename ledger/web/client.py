@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
+import zlib
 from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -57,7 +58,7 @@ class HttpClient:
             self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
 
     def get(self, path: str, *, limit: int) -> bytes | None:
-        """The body of GET `path` (relative, no leading slash), at most `limit` bytes; None if the answer is 404.
+        """The body of GET `path` (relative, no leading slash), at most `limit` bytes decoded; None if 404.
 
         Raises:
             OSError: the server cannot be reached, or is too slow.
@@ -98,7 +99,7 @@ class HttpClient:
         raise AssertionError("the loop returns or raises")
 
     def _once(self, method: str, path: str, body: bytes | None, limit: int) -> Response:
-        headers = {"Accept-Encoding": "identity"}
+        headers = {"Accept-Encoding": "gzip, identity"}
         if body is not None:
             headers["Content-Type"] = "application/octet-stream"
         self._connection.request(method, f"{self._prefix}/{path}", body=body, headers=headers)
@@ -114,7 +115,25 @@ class HttpClient:
             raise RemoteError(f"{self.url}/{path}: the answer ended early", culprits=(self.url,))
         if not answer.isclosed():
             answer.read()
-        return Response(answer.status, answer.headers.get("Content-Type", ""), data)
+        return Response(answer.status, answer.headers.get("Content-Type", ""), self._decoded(path, answer, data, limit))
+
+    def _decoded(self, path: str, answer: http.client.HTTPResponse, data: bytes, limit: int) -> bytes:
+        """The body without its Content-Encoding (RFC 9110 §8.4): tlog-tiles lets a log send gzip unasked."""
+        encoding = answer.headers.get("Content-Encoding", "identity").lower()
+        if encoding == "identity" or not data:
+            return data
+        if encoding not in ("gzip", "x-gzip"):
+            raise RemoteError(f"{self.url}/{path}: in the encoding {encoding!r}", culprits=(self.url,))
+        inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        try:
+            plain = inflater.decompress(data, limit + 1)
+        except zlib.error as exc:
+            raise RemoteError(f"{self.url}/{path}: not gzip ({exc})", culprits=(self.url,)) from exc
+        if len(plain) > limit:
+            raise RemoteError(f"{self.url}/{path}: more than the {limit} bytes it may have", culprits=(self.url,))
+        if not inflater.eof or inflater.unused_data:
+            raise RemoteError(f"{self.url}/{path}: gzip that ends early, or is followed by more", culprits=(self.url,))
+        return plain
 
     def close(self) -> None:
         """Drop the connection; the next request makes a new one."""

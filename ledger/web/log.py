@@ -18,7 +18,7 @@ __all__ = ["static_app"]
 
 _NUMBER: Final = r"(?:x(?!000)[0-9]{3}/(?:x[0-9]{3}/)*)?[0-9]{3}"
 _WIDTH: Final = r"(?:\.p/(?:[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5]))?"
-_TILE: Final = re.compile(rf"/tile/(?:[0-9]|[1-5][0-9]|6[0-3]|entries)/{_NUMBER}{_WIDTH}", re.ASCII)
+_TILE: Final = re.compile(rf"/tile/(?:[0-9]|[1-5][0-9]|6[0-3]|entries)/{_NUMBER}{_WIDTH}")
 _LONGEST: Final = 100
 _CHECKPOINT: Final = "/checkpoint"
 _FOREVER: Final = "public, max-age=31536000, immutable"

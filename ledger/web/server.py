@@ -63,14 +63,24 @@ class Server:
         if self._closed:
             return
         self._closed = True
-        if self._started:
-            self._server.trigger.pull_trigger(self._stop)  # sockets are closed by the thread that waits on them
-        else:
+        if not self._started:
             self._stop()
+            return
+        woken = threading.Event()
+
+        def stop() -> None:
+            woken.wait()  # it may be awake already: the pipe that wakes it is not closed while it is written to
+            self._stop()
+
+        self._server.trigger.pull_trigger(stop)  # sockets are closed by the thread that waits on them
+        woken.set()
 
     def _stop(self) -> None:
         for channel in list(self._server.active_channels.values()):
             channel.handle_close()  # with the temporary files of large answers
+        # The workers end before the pipe is closed that they wake this thread by: they would write to a closed
+        # descriptor, or to the file that has its number by then.
+        self._server.task_dispatcher.shutdown()
         wasyncore.close_all(self._server._map)
 
 

@@ -16,7 +16,6 @@ if __name__ in ("__main__", "__mp_main__"):
 def main() -> int:
     """Measure; print the verifier, its cost, and the rate of admission."""
     from ledger.signing import verifier
-
     from secure_bfl.bench.admission import Prepared, admit_all, median_rate, verification_us
 
     parser = argparse.ArgumentParser()

@@ -16,7 +16,7 @@ from tests.arch.sources import PACKAGES, ROOT, SOURCES, Module
 # Import name -> the modules that may import it.
 IMPORTERS = {
     "cbor2": ("ledger.cbor",),
-    "cryptography": ("ledger.signing", "protocols.sampling", "secure_bfl.keystore", "secure_bfl.sealing"),
+    "cryptography": ("ledger.mldsa", "ledger.signing", "protocols.sampling", "secure_bfl.keystore", "secure_bfl.sealing"),
     "dp_accounting": ("protocols.dp.accounting",),
     "nacl": ("ledger._sodium",),
     "numba": ("protocols._*numba*",),
@@ -60,7 +60,15 @@ EFFECTS = {
     "http": ("ledger.web.*",),
     "socket": (),
     "ssl": ("ledger.web.*",),
-    "threading": ("ledger.web.*", "ledger.files", "ledger.sequencer", "protocols.*", "secure_bfl.*"),
+    "threading": (
+        "ledger.files",
+        "ledger.sequencer",
+        "ledger.verifying",
+        "ledger.web.*",
+        "ledger.witness",
+        "protocols.*",
+        "secure_bfl.*",
+    ),
     "time": ("secure_bfl.*",),
     "urllib": ("ledger.web.*",),
 }

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from functools import cache
 from random import Random
 
-from ledger import LedgerError, parse_entry, sign_entry
-from secure_bfl.messages import BODIES, Kind
+from ledger import LedgerError, SigningKey, parse_entry, sign_entry
+from secure_bfl.messages import BODIES, BlobRelease, KeyRevocation, KeyRotation, Kind
+from secure_bfl.possession import claim_key
 from secure_bfl.replay import Replay
 from tests.fuzz.federation_targets import body_of, plan
 from tests.fuzz.ledger_targets import CBOR_MULTIPLE
@@ -59,7 +60,16 @@ def apply_entry(data: bytes) -> None:
 
 
 def entry_seeds() -> Sequence[bytes]:
-    return [bytes([number]) + step.data for number, step in enumerate(script().steps)]
+    run = script()
+    claim = claim_key(run.context, "client-1", 0, SigningKey.from_seed(bytes(range(32))))
+    after = [
+        run.sign(KeyRotation(0, claim.key, claim.proof), "client-1"),
+        run.sign(KeyRevocation("operator", 0, b"", b"", "lost"), "operator"),
+        run.sign(KeyRevocation("client-1", 0, claim.key, claim.proof, "lost"), "member-1"),
+        run.sign(BlobRelease(1, stages()[-1].rounds[0].closing), "operator"),
+    ]
+    legal = [bytes([number]) + step.data for number, step in enumerate(run.steps)]
+    return [*legal, *(bytes([len(legal)]) + data for data in after)]
 
 
 def resigned(rng: Random, data: bytes) -> bytes:

@@ -1,15 +1,27 @@
 """Every reader of bytes that somebody else made, by name."""
 
+from tests.fuzz.admission_targets import ADMISSION_TARGETS
 from tests.fuzz.federation_targets import FEDERATION_TARGETS
 from tests.fuzz.file_targets import FILE_TARGETS
 from tests.fuzz.ledger_targets import LEDGER_TARGETS
+from tests.fuzz.published_targets import PUBLISHED_TARGETS
 from tests.fuzz.replay_targets import REPLAY_TARGETS
 from tests.fuzz.target import Target
 from tests.fuzz.tckks_targets import TCKKS_TARGETS
+from tests.fuzz.witness_targets import WITNESS_TARGETS
 
 __all__ = ["TARGETS", "divided"]
 
-_ALL = (*LEDGER_TARGETS, *FILE_TARGETS, *TCKKS_TARGETS, *FEDERATION_TARGETS, *REPLAY_TARGETS)
+_ALL = (
+    *LEDGER_TARGETS,
+    *PUBLISHED_TARGETS,
+    *WITNESS_TARGETS,
+    *ADMISSION_TARGETS,
+    *FILE_TARGETS,
+    *TCKKS_TARGETS,
+    *FEDERATION_TARGETS,
+    *REPLAY_TARGETS,
+)
 TARGETS: dict[str, Target] = {target.name: target for target in _ALL}
 
 

@@ -379,6 +379,7 @@ def test_an_empty_folder_and_none_at_all(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_which_everything_is_a_link(public: PublicFolder) -> None:
+    public.anchors.mkdir()
     for path in public.parts:
         aside = path.rename(public.path.parent / path.name)
         path.symlink_to(aside)

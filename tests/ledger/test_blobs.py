@@ -270,6 +270,8 @@ def test_a_disk_that_fails_at_deleting_or_listing_is_said(tmp_path: Path, monkey
     for call, words, act in (
         ("fsync", "was not removed", lambda: blobs.delete(DIGEST)),
         ("listdir", "cannot be listed", lambda: list(blobs.digests())),
+        ("stat", "cannot be looked for", lambda: blobs.has(DIGEST)),
+        ("stat", "was not written", lambda: blobs.put(DATA)),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(os, call, _failing(errno.EIO))

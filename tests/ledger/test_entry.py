@@ -131,6 +131,34 @@ def test_entries_with_another_part_are_read_as_by_other_code(whole: bytes, place
         _agree(data)
 
 
+def _spellings(part: bytes) -> list[bytes]:
+    """The heads that a byte string of this length could have, the shortest first, then what follows it."""
+    size = len(part)
+    return [head + part for head in (
+        *([bytes([0x40 + size])] if size < 24 else []), *([bytes([0x58, size])] if size < 256 else []),
+        b"\x59" + size.to_bytes(2, "big"), b"\x5a" + size.to_bytes(4, "big"), b"\x5b" + size.to_bytes(8, "big"),
+    )]  # fmt: skip
+
+
+@pytest.mark.parametrize("whole", [signed(1), signed(1, size=300), TOGETHER[0]])
+def test_no_part_has_another_spelling(whole: bytes) -> None:
+    protected, unprotected, payload, signature = _parts(whole)
+    proof = _spellings(unprotected[396][-1][0]) if unprotected else [b""]
+    before_proof = bytes.fromhex("a119018ca12081") if unprotected else b"\xa0"
+    accepted = []
+    for a in _spellings(protected):
+        for b in proof:
+            for c in _spellings(payload):
+                for d in _spellings(signature):
+                    data = b"\x84" + a + before_proof + b + c + d
+                    _agree(data)
+                    try:
+                        accepted.append(parse_entry(data).encoded)
+                    except DecodeError:
+                        continue
+    assert accepted == [whole]
+
+
 @pytest.mark.parametrize("whole", [signed(1), TOGETHER[0], TOGETHER[-1]])
 def test_entries_that_end_early_are_refused(whole: bytes) -> None:
     for size in range(len(whole)):

@@ -160,6 +160,10 @@ def test_a_failing_close_is_said_once(tmp_path: Path, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch, DurableFile(tmp_path / "file"):
         patch.setattr(os, "close", close)
     assert _names(tmp_path) == []
+    (tmp_path / "file").write_bytes(DATA)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", close)
+        assert read_bounded(tmp_path / "file", limit=10) == DATA
 
 
 def test_a_file_that_is_not_named_leaves_nothing(tmp_path: Path) -> None:
@@ -169,8 +173,9 @@ def test_a_file_that_is_not_named_leaves_nothing(tmp_path: Path) -> None:
     with DurableFile(tmp_path / "file") as file:
         file.write(DATA)
         file.replace()
-        with pytest.raises(StateError, match="is whole"):
-            file.write(DATA)
+        for act in (file.replace, file.create, lambda: file.write(DATA)):
+            with pytest.raises(StateError, match="is whole"):
+                act()
     assert _names(tmp_path) == ["file"]
 
 
@@ -273,3 +278,16 @@ def test_a_lock_that_fails_is_not_taken_for_another_writer(tmp_path: Path, monke
     monkeypatch.setattr("fcntl.flock", _failing(errno.EIO))
     with pytest.raises(StoreError, match="cannot be locked: Input/output error"):
         WriterLock(tmp_path / "lock")
+
+
+def test_a_lock_is_let_go_whatever_the_disk_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, real = WriterLock(tmp_path / "lock"), os.close
+
+    def close(descriptor: int) -> None:
+        real(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", close)
+        lock.release()
+    WriterLock(tmp_path / "lock").release()

@@ -1,7 +1,9 @@
 """A log made by another implementation (see `foreign/README.md`), and copies of it that somebody changed."""
 
 import json
+import os
 import shutil
+import subprocess
 from base64 import b64decode
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from ledger.published import published_consistency_proof, published_inclusion_pr
 from ledger.source import DirectorySource
 from ledger.verify import verify_log
 from tests.ledger.federation import key_of
+from tests.ledger.publishing import published
 
 LOG = Path(__file__).parent / "foreign" / "log"
 FACTS: dict[str, Any] = json.loads((LOG / "facts.json").read_text())
@@ -143,6 +146,30 @@ def test_proofs_are_not_made_from_changed_tiles(copy: Path) -> None:
     _flip(copy / "tile/1/000.p/2", 0)
     with pytest.raises(ProofError, match="do not have the root the checkpoint states"):
         published_inclusion_proof(source, head, 5)
+
+
+GOPATH = Path("/usr/share/gocode")  # where Debian's golang-golang-x-mod-dev puts its sources
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (shutil.which("go") and (GOPATH / "src/golang.org/x/mod/sumdb/tlog").is_dir()), reason="needs Go and x/mod"
+)
+def test_it_verifies_a_log_written_here(tmp_path: Path) -> None:
+    federation = published(tmp_path, 3, 300, 1000)
+    program, key = Path(__file__).parent / "foreign" / "check.go", federation.log.verifier.to_vkey()
+
+    def run() -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "GO111MODULE": "off", "GOPATH": str(GOPATH)}
+        command = ["go", "run", str(program), str(tmp_path), key]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+    done = run()
+    assert (done.returncode, done.stdout) == (0, "verified: 1000 entries of example.com/federation\n"), done.stderr
+    _flip(tmp_path / "tile/entries/001", 3)
+    assert "refused: entry 256 is not the one in the tree" in run().stderr
+    _flip(tmp_path / "tile/0/002", 3)
+    assert run().returncode == 1
 
 
 # --- the decoder ------------------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ledger import DamagedStoreError, Head, SqliteStore, StoreError, Tree, leaf_hash
 from ledger.fsck import fsck
@@ -190,6 +192,37 @@ def test_a_repair_that_fails_changes_nothing(path: Path, monkeypatch: pytest.Mon
     assert contents(path) == damaged
     assert repair(path, LOG_KEY).tiles == ((0, 0),)
     well(path, 900)
+
+
+@pytest.fixture(scope="module")
+def whole_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("whole") / "log.db"
+    made(path, certified=300, size=600)
+    with closing(sqlite3.connect(path)) as sql:
+        sql.execute("PRAGMA journal_mode=DELETE")
+    return path.read_bytes()
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 255)), min_size=1, max_size=8), st.booleans())
+def test_whatever_bytes_of_the_file_change_what_is_certified_is_kept_or_the_file_is_refused(
+    tmp_path: Path, whole_file: bytes, changes: list[tuple[int, int]], first_page: bool
+) -> None:
+    path, data = tmp_path / "log.db", bytearray(whole_file)
+    for left in tmp_path.iterdir():
+        left.unlink()
+    for place, byte in changes:
+        data[place % (4096 if first_page else len(data))] = byte
+    path.write_bytes(data)
+    try:
+        with closing(SqliteStore(path, readonly=True)) as store:
+            fsck(store, LOG_KEY)
+        repair(path, LOG_KEY, give_up=True)
+    except StoreError:
+        return
+    with closing(new_log(SqliteStore(path))) as log:
+        assert log.size >= 300
+        assert log.entries() == entries_of(0, log.size)
 
 
 def test_a_repair_is_a_record(path: Path) -> None:

@@ -251,6 +251,20 @@ def test_the_log_is_lent_between_commits(sequencer: Sequencer, store: SlowStore)
         sequencer.admit([signed(3)])
 
 
+def test_the_log_is_not_lent_during_a_commit(sequencer: Sequencer, store: SlowStore) -> None:
+    def borrow() -> int:
+        with sequencer.exclusively() as log:
+            return log.size
+
+    [held] = group(sequencer, store, [])
+    borrower = Call(borrow)
+    borrower.join(0.1)
+    assert borrower.is_alive()
+    store.go.set()
+    assert borrower.done().result == 1
+    assert held.done().result == [Admission(index=0)]
+
+
 def test_other_errors_of_a_borrower_do_not_stop_admission(sequencer: Sequencer) -> None:
     with pytest.raises(KeyError), sequencer.exclusively():
         raise KeyError("mine")

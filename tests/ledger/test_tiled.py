@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ledger import EMPTY_ROOT, DamagedStoreError, StateError, Tree, leaf_hash, node_hash
 from ledger.merkle import consistency_proof, inclusion_proof, root
 from ledger.tile import MAX_TILE, Tile, tiles_of
-from ledger.tiled import Growth, TiledTree, completed_tiles
+from ledger.tiled import Growth, TiledTree, completed_tiles, tile_root
 
 MOST = 256 * 256 + 256 * 3 + 77
 LEAVES = [leaf_hash(b"%d" % i) for i in range(MOST)]
@@ -220,8 +220,10 @@ def test_the_caller_asks_within_the_tree() -> None:
         lambda: tree.prepare([bytes(31), bytes(33)]),
         lambda: TiledTree(lambda *_: None, 3, EMPTY_ROOT, LEAVES[:2]),
         lambda: Growth(0, 256, EMPTY_ROOT, {}, ()),
+        lambda: tile_root(bytes(8191)),
     ):
         with pytest.raises(ValueError):
             ask()
+    assert tile_root(tree.tile(Tile(0, 0))) == tree.subtree(8, 0)
     assert tree.tile(Tile(0, 1, 44)) == b"".join(LEAVES[256:300])
     assert node_hash(tree.subtree(0, 0), tree.subtree(0, 1)) == tree.subtree(1, 0)

@@ -173,6 +173,18 @@ def test_who_has_not_the_ciphertexts_attests_nothing(finished: Federation) -> No
     assert board.round(1).late_votes == {}
 
 
+def test_nobody_checks_answers_of_what_is_gone(finished: Federation) -> None:
+    """A member that comes after the ciphertexts were deleted has nothing to compute with, and says nothing."""
+    federation = finished.copy()
+    board = federation.board
+    board.round(1).attempts[-1].checks.pop("member-4")
+    federation.operator.release_blobs(board, 1)
+    federation.operator.drop_blobs(board, 1, certificate(federation))
+    size = board.log.size
+    federation.member(4).check_pieces(board, 1)
+    assert board.log.size == size
+
+
 # The audit.
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger import SigningKey, StoreError
+from ledger import SigningKey, StoreError, sign_entry
 from protocols.errors import QuorumError
 from secure_bfl import keystore
 from secure_bfl.committee_change import announce_change
@@ -13,10 +13,11 @@ from secure_bfl.errors import KeystoreError, StateError
 from secure_bfl.identity import Identity, Secrets
 from secure_bfl.keystore import Keystore
 from secure_bfl.member import KEY_STEPS, Member
-from secure_bfl.messages import Role
+from secure_bfl.messages import AggregateVote, Role
 from secure_bfl.opening import open_sum
-from tests.secure_bfl.federation import NOW, Federation, identity_of
-from tests.secure_bfl.keyrun import REPLICATED, changed, incoming, started
+from tests.secure_bfl.federation import NOW, Federation, digest, identity_of
+from tests.secure_bfl.keyrun import REPLICATED, SHAMIR, changed, incoming, started
+from tests.secure_bfl.script import check_ignored
 
 LOST = "the laptop is gone"
 
@@ -262,6 +263,25 @@ def test_a_run_waits_for_a_revoked_operator_and_goes_on(updated: Federation) -> 
 # Committee changes.
 
 
+def test_what_a_former_member_says_late_is_harmless(trio: Federation) -> None:
+    """A change can overtake an honest member's entry; nobody is called a cheat for that."""
+    board = trio.board
+    trio.open_and_update(1, trio.zero)
+    trio.close_and_vote(1)
+    trio.operator.void_round(board, 1, "somebody was away")
+    former, key = trio.members[0], trio.members[0].identity.signing
+    late = sign_entry(
+        AggregateVote.kind,
+        former.name,
+        AggregateVote(1, board.round(1).closing, digest("sum")).to_value(),
+        key,
+        context=board.replay.context,
+    )
+    changed(trio, *REPLICATED)
+    listed = check_ignored(board.replay, late, hostile=False)
+    assert listed.reason == "member-1 is not in the committee of epoch 1"
+
+
 def test_former_members_do_not_vote(trio: Federation) -> None:
     """Neither again, nor with what they said while they were in office."""
     board = trio.board
@@ -293,6 +313,17 @@ def test_a_key_that_was_rotated_in_is_not_new_for_a_committee(trio: Federation) 
     new[0].identity = identity
     with pytest.raises(StateError, match="member-1@1 has a key that was used before"):
         announce_change(board, trio.operator, trio.members, new, threshold=2, witnesses=trio.witnesses, now=NOW)
+
+
+def test_who_was_revoked_is_not_asked_to_deal(quartet: Federation) -> None:
+    """In Shamir's sharing the announcement fixes who deals: three of the four whose entries count."""
+    board = quartet.board
+    for member in quartet.members[1:]:
+        member.vote_revocation(board, "member-1", reason=LOST)
+    assert board.replay.in_force("member-1"), "where all four certify, three cannot revoke the fourth"
+    quartet.members[0].identity.revoke(board, LOST)
+    started(quartet, *SHAMIR)
+    assert board.replay.ceremony.active == (2, 3, 4)
 
 
 def test_members_of_both_committees_rotate_during_a_change(trio: Federation) -> None:

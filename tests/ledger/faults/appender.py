@@ -16,6 +16,8 @@ def main(path: Path, name: str, count: int) -> None:
         except StoreError as exc:
             if "another process writes here" not in str(exc):
                 raise
+            if not refused:
+                print("waiting", flush=True)
             refused += 1
             time.sleep(0.002)
             continue

@@ -83,10 +83,24 @@ def append(folder: Path, say: Say) -> None:
     log.close()
 
 
-def check_append(folder: Path, done: list[str]) -> None:
+def found(folder: Path, say: Say) -> None:
+    """Make a new log, append twice, close."""
+    opening: list[Log] = []
+    if not attempt(say, "open", lambda: opening.append(opened(folder / "new"))):
+        return
+    for size in (0, BATCH):
+        attempt(say, f"size {size + BATCH}", lambda size=size: opening[0].append_all([entry(size), entry(size + 1)]))  # type: ignore[misc]
+    opening[0].close()
+
+
+def check_found(folder: Path, done: list[str]) -> None:
+    check_append(folder / "new", done, started=0)
+
+
+def check_append(folder: Path, done: list[str], *, started: int = STARTED) -> None:
     log = opened(folder)
     sizes = [int(what.split()[1]) for what in done if what.startswith("size")]
-    assert log.size >= max(sizes, default=STARTED), f"{log.size} entries, acknowledged: {done}"
+    assert log.size >= max(sizes, default=started), f"{log.size} entries, acknowledged: {done}"
     assert log.size <= STARTED + 3 * BATCH
     assert log.entries() == [entry(i) for i in range(log.size)]
     log.append(entry(log.size))
@@ -129,12 +143,21 @@ def check_cosign(folder: Path, done: list[str]) -> None:
 
 
 def keep(folder: Path, say: Say) -> None:
-    """Put a blob, stream another, put the first again, delete the third."""
+    """Put a blob, stream another, put the first again, read the third in every way, and delete it."""
     blobs = DirectoryBlobs(folder / "blobs")
+    digest = blob_digest(BLOBS[2])
+
+    def read() -> None:
+        assert blobs.has(digest)
+        assert digest in blobs.digests()
+        assert blobs.get(digest, size=3000) == b"".join(blobs.stream(digest, size=3000)) == BLOBS[2]
+        assert blobs.get_range(digest, 9, 9, size=3000) == BLOBS[2][9:18]
+
     attempt(say, "put 0", lambda: blobs.put(BLOBS[0]))
     attempt(say, "put 1", lambda: blobs.put_stream([BLOBS[1][:9], BLOBS[1][9:]], size=3000))
     attempt(say, "put 0", lambda: blobs.put(BLOBS[0]))
-    attempt(say, "delete 2", lambda: blobs.delete(blob_digest(BLOBS[2])))
+    attempt(say, "read 2", read)
+    attempt(say, "delete 2", lambda: blobs.delete(digest))
 
 
 def check_keep(folder: Path, done: list[str]) -> None:
@@ -168,6 +191,7 @@ class Act:
 
 
 ACTS = {
+    "found": Act(found, check_found),
     "append": Act(append, check_append),
     "cosign": Act(cosign, check_cosign),
     "blobs": Act(keep, check_keep),
@@ -176,7 +200,8 @@ ACTS = {
 
 
 def prepare(folder: Path) -> None:
-    """A certified and published log of 254 entries, a witness that cosigned it, and a blob."""
+    """A certified and published log of 254 entries, a witness that cosigned it, a blob, and an empty folder."""
+    (folder / "new").mkdir()
     federation = Federation(SqliteStore(folder / "log.db"))
     publish(federation.log, federation.grow(STARTED), folder / "public")
     store = SqliteWitnessStore(folder / "witness.db")

@@ -1,4 +1,4 @@
-"""Every system call of an append, a cosignature, a blob and a publication fails, or is the last one.
+"""Every system call of a new log, an append, a cosignature, a blob and a publication fails, or is the last one.
 
 Sampled by default; `FAULTS=all` runs every case.
 """
@@ -22,7 +22,9 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(("act", "least"), [("append", 100), ("cosign", 50), ("blobs", 50), ("publish", 100)])
+@pytest.mark.parametrize(
+    ("act", "least"), [("found", 100), ("append", 100), ("cosign", 50), ("blobs", 50), ("publish", 100)]
+)
 def test_a_call_that_fails_or_is_the_last_loses_nothing_acknowledged(tmp_path: Path, act: str, least: int) -> None:
     command = [sys.executable, "-m", "tests.ledger.faults.injection", act, str(tmp_path), str(STRIDE)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,3 +1,5 @@
+//go:build ignore
+
 // Makes a transparency log with Go's own implementation, golang.org/x/mod/sumdb/{tlog,note}, in the layout of C2SP
 // tlog-tiles. See README.md.
 package main

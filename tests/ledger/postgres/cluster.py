@@ -223,7 +223,7 @@ class Cluster:
         secret.write_text(self.password, encoding="ascii")
         self.give(secret)
         initdb = ("initdb", "-D", str(primary.data), "-U", "admin", "-A", "scram-sha-256", "--pwfile", str(secret))
-        self.run(*initdb, "-E", "UTF8", "--locale", "C", "--data-checksums", "--no-sync")
+        self.run(*initdb, "-E", "UTF8", "--locale", "C", "--data-checksums", "--wal-segsize", "1", "--no-sync")
         with (primary.data / "postgresql.conf").open("a", encoding="utf-8") as settings:
             settings.write("include 'settings.conf'\n")
         primary.configure()

@@ -58,13 +58,13 @@ def waiting_append(pair: Cluster, store: PostgresStore, aside: ThreadPoolExecuto
 
 def test_without_its_standby_an_append_fails_in_bounded_time(opened: Opener, pair: Cluster) -> None:
     primary, standby = pair.servers
-    store = opened(timeout=1.5)
+    store = opened(timeout=2.0)
     log = log_of(store, 3)
     standby.kill()
     began = monotonic()
-    with pytest.raises(StoreError, match=rf"{UNKNOWN} \(no answer within 1.5 s\)"):
+    with pytest.raises(StoreError, match=rf"{UNKNOWN} \(no answer within 2 s\)"):
         log.append(entry_of(3))
-    assert 1.4 < monotonic() - began < 8
+    assert 1.9 < monotonic() - began < 15
     with pytest.raises(StoreError):
         log.append(entry_of(3))
     with pytest.raises(StoreError, match="no synchronous standby is connected"):
@@ -142,14 +142,14 @@ def test_a_commit_that_the_server_turned_down_is_no_success(opened: Opener, pair
 
 def test_a_frozen_server_does_not_hold_us(opened: Opener, pair: Cluster) -> None:
     primary, _ = pair.servers
-    store = opened(timeout=1.0)
+    store = opened(timeout=2.0)
     log = log_of(store, 3)
     primary.pause()
     try:
         began = monotonic()
-        with pytest.raises(StoreError, match=r"no answer within 1 s"):
+        with pytest.raises(StoreError, match=r"no answer within 2 s"):
             log.append(entry_of(3))
-        assert monotonic() - began < 8
+        assert monotonic() - began < 15
         with pytest.raises(StoreError, match="close it and open it again"):
             store.entries(0, 1)
         dsn = primary.dsn() + " connect_timeout=2"
@@ -180,10 +180,10 @@ def test_settings_of_the_role_do_not_weaken_a_commit(
 def test_what_an_opening_finds_is_on_the_standby_too(opened: Opener, pair: Cluster) -> None:
     """A commit whose wait was cut short is seen by the next opening, which must not build on it before it is safe."""
     standby = pair.servers[1]
-    log = log_of(opened(timeout=1.0), 3)
+    log = log_of(opened(timeout=2.0), 3)
     standby.pause()  # it still counts as connected
     try:
-        for attempt in (lambda: log.append(entry_of(3)), lambda: opened(timeout=1.0)):
+        for attempt in (lambda: log.append(entry_of(3)), lambda: opened(timeout=2.0)):
             with pytest.raises(StoreError, match=rf"{UNKNOWN} \(no answer"):
                 attempt()
     finally:

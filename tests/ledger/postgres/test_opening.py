@@ -112,6 +112,20 @@ def test_a_server_that_could_lose_what_it_acknowledges_is_refused(
             opened(primary.dsn(), require_standby=False)
 
 
+def test_a_made_up_standby_in_the_search_path_is_not_believed(opened: Opener, pair: Cluster, schema: str) -> None:
+    primary, standby = pair.servers
+    opened().close()
+    made_up = "SELECT 'streaming' AS state, 'sync' AS sync_state, 'FF/0'::pg_lsn AS flush_lsn"
+    run(pair, schema, f"CREATE VIEW pg_stat_replication AS {made_up}")
+    primary.run(f"ALTER ROLE admin SET search_path = {schema}, pg_catalog")
+    try:
+        standby.kill()
+        with pytest.raises(StoreError, match="no synchronous standby is connected"):
+            opened()
+    finally:
+        primary.run("ALTER ROLE admin RESET ALL")
+
+
 def test_a_standby_and_an_old_server_are_refused(
     opened: Opener, pair: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -224,7 +224,7 @@ def test_a_failing_server_is_understood_and_the_write_undone(
 
 
 def test_a_row_held_by_somebody_else_does_not_stop_us_for_ever(opened: Opener, pair: Cluster, schema: str) -> None:
-    store = opened(timeout=1.0)
+    store = opened(timeout=2.0)
     with pair.servers[0].connect() as other:
         other.execute(f"BEGIN; LOCK TABLE {schema}.head".encode())
         with pytest.raises(StoreError, match="another transaction holds it"):

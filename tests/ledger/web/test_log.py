@@ -1,11 +1,16 @@
 """A published log over HTTP: what is served, what is not, and that it verifies as from the folder."""
 
+import gzip
 import http.client
 import os
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
+
+pytest.importorskip("waitress")
 
 from ledger import DecodeError, ProofError, StoreError, publish
 from ledger.checkpoint import parse_checkpoint
@@ -119,7 +124,7 @@ def test_a_large_bundle_is_streamed(folder: Path, federation: Federation, client
         "/tile/0/000.p/",
         "/tile/0/000.p/0",
         "/tile/0/000.p/01",
-        "/tile/0/000.p/256",
+        "/tile/0/007.p/256",
         "/tile/0/000.p/88/",
         "/tile/entries/000/",
         "/tile/data/000",
@@ -140,6 +145,9 @@ def test_a_large_bundle_is_streamed(folder: Path, federation: Federation, client
 def test_nothing_else_is_served(folder: Path, server: Server, path: str) -> None:
     for place in (folder, folder.parent, folder / "tile/0"):
         (place / "secret").write_bytes(b"secret")
+    for name in ("tile/0/x000/000", "tile/0/0", "tile/64/000", "tile/data/000", "tile/0/007.p/256"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"secret")
     status, headers, body = _ask(server, "GET", path)
     assert (status, body) == (404, b"404 Not Found\n")
     assert headers["cache-control"] == "no-store"
@@ -178,6 +186,46 @@ def test_a_changed_or_missing_file_is_named(folder: Path, federation: Federation
     (folder / "checkpoint").unlink()
     with pytest.raises(DecodeError, match=f"{client.url} holds no checkpoint"):
         verify_log(source, federation.policy)
+
+
+def _encoded(body: bytes, encoding: str) -> Iterator[HttpClient]:
+    """A client of a server that answers everything with this body."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        assert environ["HTTP_ACCEPT_ENCODING"] == "gzip, identity"
+        start_response("200 OK", [("Content-Encoding", encoding), ("Content-Length", str(len(body)))])
+        return (body,)
+
+    with running(app) as server, HttpClient(server.url) as client:
+        yield client
+
+
+def test_a_log_that_is_served_compressed_is_read() -> None:
+    data = bytes(range(256)) * 32
+    for body, encoding in ((gzip.compress(data), "gzip"), (gzip.compress(data), "GZIP"), (data, "identity")):
+        for client in _encoded(body, encoding):
+            assert b"".join(HttpSource(client).hashes(Tile(0, 0))) == data
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "words"),
+    [
+        (b"br", "br", "in the encoding 'br'"),
+        (gzip.compress(b"a"), "gzip, gzip", "in the encoding 'gzip, gzip'"),
+        (b"not gzip", "gzip", r"not gzip \("),
+        (gzip.compress(bytes(32))[:-1], "gzip", "gzip that ends early"),
+        (gzip.compress(bytes(32)) + b"more", "gzip", "or is followed by more"),
+        (gzip.compress(bytes(8193)), "gzip", "more than the 8192 bytes it may have"),
+        (gzip.compress(bytes(5_000_000)), "gzip", "more than the 8192 bytes it may have"),
+    ],
+)
+def test_what_cannot_be_decoded_is_refused(body: bytes, encoding: str, words: str) -> None:
+    for client in _encoded(body, encoding):
+        tracemalloc.start()
+        with pytest.raises(RemoteError, match=words):
+            HttpSource(client).hashes(Tile(0, 0))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        tracemalloc.stop()
 
 
 def test_a_server_that_is_gone_is_said(folder: Path, federation: Federation) -> None:
