@@ -34,8 +34,8 @@ from .note import COSIGNATURE_V1, ED25519, MAX_NOTE, MLDSA44, Note, NoteSignatur
 from .policy import Certificate, Policy, byzantine_quorum, read_policy, verify_progress
 from .policy_file import TrustPolicy, parse_policy_file
 from .proof import LogProof, parse_proof, prove
-from .publish import publish
 from .published import PublishedLog, read_published
+from .publishing import publish
 from .sequencer import Admission, Sequencer
 from .signing import SigningKey, verify_strict
 from .source import DirectorySource, LogSource

@@ -77,6 +77,10 @@ class Store(Protocol):
         """The 8192 bytes of a full tile, or None if it is not kept."""
         ...
 
+    def strays(self) -> list[str]:
+        """Names of entries and tiles that no head covers: they were never acknowledged. Some, if there are many."""
+        ...
+
     def close(self) -> None:
         """Let go of the storage; closing twice does nothing."""
         ...
@@ -113,6 +117,10 @@ class MemoryStore:
         """See `Store`."""
         self._check_open()
         return self._tiles.get((level, index))
+
+    def strays(self) -> list[str]:
+        """See `Store`: there never are any."""
+        return []
 
     def close(self) -> None:
         """See `Store`."""

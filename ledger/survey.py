@@ -132,8 +132,8 @@ def survey(store: Store, log_key: VerifierKey, policy: Policy | None = None) -> 
         if isinstance(store, SqliteStore):
             for problem in store.integrity():
                 found.add(Level.CERTIFIED, "database", f"SQLite finds: {problem}")
-            for stray in store.strays():
-                found.add(Level.UNCERTIFIED, stray, f"is beyond the head of size {found.head.size}")
+        for stray in store.strays():
+            found.add(Level.UNCERTIFIED, stray, f"is beyond the head of size {found.head.size}")
     except StoreError as exc:
         found.add(Level.CERTIFIED, "database", str(exc))
         return found

@@ -142,7 +142,7 @@ class VerifierPool:
     def _attend(self, place: int) -> None:
         """One thread: keep one process busy until the pool is closed."""
         worker: _Worker | None = None
-        with suppress(OSError):  # else it is tried again when there is work
+        with suppress(OSError, RuntimeError):  # else it is tried again when there is work
             worker = self._start(place)
         while (chunk := self._chunks.get()) is not None:
             for attempt in range(1, _ATTEMPTS + 1):
@@ -150,7 +150,7 @@ class VerifierPool:
                     worker = worker or self._start(place)
                     chunk.verdicts.set_result(self._ask(worker, chunk))
                     break
-                except (EOFError, OSError, VerifierError) as exc:
+                except Exception as exc:  # noqa: BLE001 -- whatever it is, the caller waits and is told
                     if worker is not None:
                         _stop(worker, grace=0)
                         worker = None

@@ -17,7 +17,7 @@ from ..checkpoint import verify_checkpoint
 from ..log import Log
 from ..note import VerifierKey
 from ..policy import Certificate, Policy
-from ..publish import publish
+from ..publishing import publish
 from ..sequencer import Sequencer
 from .entries import ADD_ENTRIES, entries_app
 from .log import static_app

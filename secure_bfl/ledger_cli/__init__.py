@@ -5,8 +5,9 @@ Thin, like `secure_bfl.cli`: they read options, call `ledger`, and print.
 
 import argparse
 
+from .checking import fsck_log
 from .options import add_ledger
-from .reading import fsck_log, inspect_run, print_policy, prove_entry, verify_published_log
+from .reading import inspect_run, print_policy, prove_entry, verify_published_log
 from .services import be_witness, make_key, run_log, serve_log
 
 __all__ = ["add_ledger", "run_ledger"]

@@ -124,12 +124,12 @@ def _add_fsck(subjects: Any) -> None:
         "fsck",
         help="compare every stored byte of a log with its hash; mend only if asked",
         description=(
-            "Verify a log's SQLite file, and the folder it is published in. Nothing is changed without --repair, which "
+            "Verify a log's store, and the folder it is published in. Nothing is changed without --repair, which "
             "makes tiles again from whole entries, and with --give-up also cuts off a damaged end, naming the entries; "
             "what it changes is first copied beside. Damage under a certificate is refused: restore a copy."
         ),
     )
-    fsck.add_argument("store", type=Path, help="the store's file, or a run's folder")
+    fsck.add_argument("store", help="the store's file, a run's folder, or postgresql://…")
     fsck.add_argument(
         "--vkey", type=_vkey, help="the log's key (default: the file `vkey` beside, or the genesis entry)"
     )

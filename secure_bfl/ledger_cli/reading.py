@@ -1,4 +1,4 @@
-"""`secure-bfl ledger verify | prove | inspect | fsck`: what reads logs, one's own and anybody's."""
+"""`secure-bfl ledger verify | prove | inspect | policy`: what reads logs, one's own and anybody's."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ledger.policy_file import TrustPolicy
     from ledger.source import LogSource
 
-__all__ = ["fsck_log", "inspect_run", "print_policy", "prove_entry", "read_file", "verify_published_log"]
+__all__ = ["inspect_run", "print_policy", "print_result", "prove_entry", "read_file", "verify_published_log"]
 
 _FILE_LIMIT: Final = 1 << 20
 
@@ -55,7 +55,8 @@ def _trusted(options: argparse.Namespace) -> "VerifierKey | TrustPolicy":
     return parse_policy_file(read_file(options.policy, MAX_POLICY_FILE))
 
 
-def _print(options: argparse.Namespace, result: dict[str, Any], lines: list[str]) -> None:
+def print_result(options: argparse.Namespace, result: dict[str, Any], lines: list[str]) -> None:
+    """Print a result: one JSON object with `--json`, else its lines."""
     print(json.dumps(result) if options.json else "\n".join(lines))
 
 
@@ -69,7 +70,7 @@ def verify_published_log(options: argparse.Namespace) -> ExitCode:
     except (OutputError, ValueError):
         raise
     except LedgerError as exc:
-        _print(options, {"ok": False, "error": str(exc)}, [f"does not verify: {exc}"])
+        print_result(options, {"ok": False, "error": str(exc)}, [f"does not verify: {exc}"])
         return ExitCode.FINDINGS
 
 
@@ -82,7 +83,7 @@ def _verify_proof(options: argparse.Namespace, trusted: "VerifierKey | TrustPoli
     proof = parse_proof(read_file(Path(options.target), MAX_LOG_PROOF))
     found: Any = proof.verify(read_file(options.entry, MAX_ENTRY), trusted)
     head = getattr(found, "checkpoint", found)
-    _print(
+    print_result(
         options,
         {"ok": True, "origin": head.origin, "index": proof.index, "size": head.size, "root": head.root.hex()},
         [f"verifies: entry {proof.index} of {head.origin}, at size {head.size}"],
@@ -108,7 +109,7 @@ def _verify_log(options: argparse.Namespace, trusted: "VerifierKey | TrustPolicy
                 progress("entries", done, total) if done % 65536 == 0 or done == total else None
             ),
         )
-    _print(
+    print_result(
         options,
         {
             "ok": True,
@@ -146,7 +147,7 @@ def prove_entry(options: argparse.Namespace) -> ExitCode:
     for path, data in files.items():
         if not create_durably(path, data) and read_bounded(path, limit=len(data)) != data:
             raise OutputError(f"{path} exists and is another; choose another --out")
-    _print(options, {"ok": True, "files": [str(path) for path in files]}, [str(path) for path in files])
+    print_result(options, {"ok": True, "files": [str(path) for path in files]}, [str(path) for path in files])
     return ExitCode.OK
 
 
@@ -159,7 +160,7 @@ def inspect_run(options: argparse.Namespace) -> ExitCode:
 
     anchors = None if options.anchors is None else parse_policy_file(read_file(options.anchors, MAX_POLICY_FILE))
     found = inspect(PublicFolder.of(options.dir), anchors=anchors)
-    _print(options, found.to_json(round=options.round), found.lines(round=options.round))
+    print_result(options, found.to_json(round=options.round), found.lines(round=options.round))
     return ExitCode.OK
 
 
@@ -177,83 +178,3 @@ def print_policy(options: argparse.Namespace) -> ExitCode:
         raise ValueError(f"this is another federation: its genesis is {replay.context.hex()}")
     print(replay.committee.policy.to_file().decode(), end="")
     return ExitCode.OK
-
-
-def fsck_log(options: argparse.Namespace) -> ExitCode:
-    """Check a log's store, and mend it if asked."""
-    from ledger import SqliteStore
-    from ledger.fsck import fsck
-    from ledger.repair import repair
-
-    path, published, cosigned = options.store, options.published, options.cosigned
-    if path.is_dir():
-        path, published, cosigned = _of_run(path, published, cosigned)
-    if not path.is_file():
-        raise OutputError(f"{path} is missing: give the log's SQLite file, or the folder of a run")
-    key = options.vkey or _log_key(path)
-    done: list[str] = []
-    if options.repair:
-        result = repair(path, key, give_up=options.give_up, cosigned=cosigned)
-        done = [f"made tile {index} of level {level} again" for level, index in result.tiles]
-        done += [f"gave up entry {index}" for index in result.given_up]
-        done += [f"what was changed is kept in {result.copy}"] if result.copy is not None else []
-    elif options.give_up:
-        raise ValueError("--give-up belongs to --repair")
-    store = SqliteStore(path, readonly=True)
-    try:
-        findings = fsck(store, key, directory=published)
-        size = store.head().size
-    finally:
-        store.close()
-    listed = [{"level": f.level.value, "where": f.where, "what": f.what} for f in findings]
-    lines = [*done, *(f"{f.level.value:<12} {f.where}: {f.what}" for f in findings)]
-    _print(
-        options,
-        {"ok": not findings, "size": size, "findings": listed, "done": done},
-        [*lines, f"{size} entries, {len(findings)} findings" if findings else f"{size} entries, all is well"],
-    )
-    return ExitCode.FINDINGS if findings else ExitCode.OK
-
-
-def _of_run(folder: Path, published: Path | None, cosigned: int) -> tuple[Path, Path | None, int]:
-    """The log's file of a run's folder, or of the folder of `run`; where it is published, and what was cosigned."""
-    from ledger import SqliteWitnessStore
-
-    from ..layout import PrivateFolder, PublicFolder
-    from ..roster import OPERATOR
-
-    private = folder / "private"
-    if not private.is_dir():
-        public = folder / "public"
-        return folder / "log.sqlite", published or (public if public.is_dir() else None), cosigned
-    for state in sorted(private.glob("*/witness.sqlite")):
-        witness = SqliteWitnessStore(state)
-        try:
-            known = witness.load()
-        finally:
-            witness.close()
-        cosigned = max(cosigned, 0 if known is None else known.size)
-    public = PublicFolder.of(folder).ledger
-    return PrivateFolder(private / OPERATOR).log, published or (public if public.is_dir() else None), cosigned
-
-
-def _log_key(path: Path) -> VerifierKey:
-    """The log's key, from the file beside its store, or else from the federation's genesis entry."""
-    from ledger import SqliteStore
-
-    from ..log_keys import public_key
-    from ..replay import Replay
-
-    if (path.parent / "vkey").is_file():
-        return public_key(path.parent)
-    store = SqliteStore(path, readonly=True)
-    try:
-        first = store.entries(0, 1)
-    finally:
-        store.close()
-    replay = Replay()
-    for entry in first:
-        replay.apply(entry)
-    if replay.roster is None:
-        raise ValueError(f"{path} does not begin with a genesis entry: say whose log it is with --vkey")
-    return replay.roster.log_key

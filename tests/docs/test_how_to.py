@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ledger import SigningKey, verify_entries
+
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "how-to"
 
 
@@ -42,12 +44,22 @@ def test_rotate_or_revoke_a_key() -> None:
     assert [name for name, standing in standings.items() if not standing.in_force] == ["client-2"]
 
 
+def test_run_a_small_log(capsys: pytest.CaptureFixture[str]) -> None:
+    names = run("run-a-small-log.md")
+    alice, context = names["alice"], names["context"]
+    assert isinstance(alice, SigningKey)
+    entries = [names["one"], *names["eight"]]  # type: ignore[misc]
+    assert verify_entries(entries, {"alice": alice.public}, context=context) == [None] * 9  # type: ignore[arg-type]
+    assert capsys.readouterr().out == f"alice {alice.public.hex()}\n"
+
+
 def test_every_page_with_code_is_run() -> None:
     """A new page gets a test here, or is run where its parties are."""
     with_code = {page.name for page in FOLDER.glob("*.md") if "```python" in page.read_text(encoding="utf-8")}
     assert with_code == {
         "change-the-committee.md",
         "rotate-or-revoke-a-key.md",
+        "run-a-small-log.md",
         "run-on-postgresql.md",
         "tenseal-clients.md",
         "threshold-ckks.md",

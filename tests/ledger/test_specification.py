@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ledger import Log, MemoryStore, MemoryWitnessStore, Witness, leaf_hash, sign_entry
+from ledger import Log, MemoryStore, MemoryWitnessStore, Witness, leaf_hash, sign_bundle, sign_entry
 from tests.ledger.federation import CONTEXT, ORIGIN, key_of
 
 TEXT = (Path(__file__).parents[2] / "docs" / "spec" / "ledger.md").read_text(encoding="utf-8")
@@ -11,12 +11,19 @@ EXAMPLE = TEXT[TEXT.index("## 10. Worked example") :]
 BLOCKS = re.findall(r"^```\n(.*?)^```$", EXAMPLE, re.DOTALL | re.MULTILINE)
 
 
-def test_the_worked_example() -> None:
-    annotated, keys, note, proof = BLOCKS
+def octets(annotated: str) -> bytes:
+    """The bytes of a block of hexadecimal digits with remarks behind them."""
     hexadecimal = re.findall(r"^ *((?:[0-9a-f]{2,}(?: (?! ))?)+)", annotated, re.MULTILINE)
-    entry = bytes.fromhex("".join(hexadecimal))
+    return bytes.fromhex("".join(hexadecimal))
+
+
+def test_the_worked_example() -> None:
+    annotated, together, keys, note, proof = BLOCKS
+    entry = octets(annotated)
     client = key_of("client-1")
     assert entry == sign_entry(1, "client-1", {1: 7, 2: b"\x00\x01"}, client, context=CONTEXT)
+    two = [(1, {1: 7, 2: b"\x00\x01"}), (1, {1: 8, 2: b"\x00\x02"})]
+    assert octets(together) == sign_bundle(two, "client-1", client, context=CONTEXT)[0]
     assert f"`{client.public.hex()}`" in EXAMPLE
     assert f"`{leaf_hash(entry).hex()}`" in EXAMPLE
     log = Log(MemoryStore(), ORIGIN, key_of("sequencer"))

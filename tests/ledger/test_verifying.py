@@ -184,6 +184,22 @@ def test_processes_that_cannot_be_started_are_an_error_and_no_verdict(monkeypatc
         pool.check(mixed(1))
 
 
+@pytest.mark.parametrize("error", [RuntimeError("not in a child"), KeyError("never foreseen")])
+def test_whatever_goes_wrong_the_caller_is_told(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    with VerifierPool(KEYS, context=CONTEXT, workers=1) as pool:
+        pool.check(mixed(1))
+
+        def broken(_: object, __: object) -> list[str | None]:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pool, "_ask", broken)
+            for _ in range(2):
+                with pytest.raises(VerifierError, match="failed 3 times"):
+                    pool.check(mixed(1))
+        assert pool.check(mixed(40)) == expected(mixed(40))
+
+
 def test_closing_ends_the_processes_and_refuses_more() -> None:
     pool = VerifierPool(KEYS, context=CONTEXT, workers=1)
     pool.check(mixed(1))

@@ -359,3 +359,9 @@ def test_nobody_but_a_party_rotates(script: Script, opened: Replay) -> None:
         opened, script.sign_value(KeyRotation.kind, [0, bytes(32), bytes(64)], "client-9", key=stranger), hostile=True
     )
     assert listed.reason == "client-9 is not a party of this federation"
+
+
+def test_the_proof_signs_what_the_specification_says(script: Script) -> None:
+    new = key("spelled out")
+    message = b"secure-bfl/key-possession/v1" + script.context + (3).to_bytes(8, "big") + b"client-1"
+    assert claim(script, "client-1", 3, new).proof == new.sign(message)

@@ -11,7 +11,7 @@ from ledger.fsck import fsck
 from ledger.log import Log
 from ledger.merkle import leaf_hash
 from ledger.postgres import PostgresStore
-from ledger.publish import publish
+from ledger.publishing import publish
 from ledger.store import Head, SqliteStore, Store
 from ledger.tile import tiles_of
 from ledger.tiled import TiledTree
