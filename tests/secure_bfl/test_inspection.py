@@ -99,6 +99,18 @@ def test_a_note_that_the_log_did_not_sign_is_nothing(finished: Federation, tmp_p
     assert {entry.finality for entry in found.entries} == {Finality.SEQUENCED}
 
 
+def test_a_certificate_of_another_history_is_nothing(finished: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same parties certified a fork: it says nothing about the entries at hand."""
+    federation, fork = finished.copy(), finished.copy()
+    federation.operator.release_blobs(federation.board, 1)
+    fork.identities["client-1"].rotate(fork.board)
+    other = fork.board.certify(fork.witnesses, now=NOW)
+    assert other.checkpoint.size == federation.log.size
+    monkeypatch.setattr(federation.log, "certified", lambda: other.note)
+    found = inspect(federation.board)
+    assert (found.checkpointed, found.certified) == (0, 0)
+
+
 def test_a_checkpoint_in_another_log_anchors_what_is_under_it(
     finished: Federation, tmp_path: Path, anchor: OtherLog
 ) -> None:
