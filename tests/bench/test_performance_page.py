@@ -9,6 +9,7 @@ import pytest
 
 from bench.charts import log_log
 from bench.curves import Job, charts
+from bench.ledger_page import MARKED, chart, tables
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "explanation"
 
@@ -55,3 +56,14 @@ def test_the_curves_reach_as_far_as_the_page_says() -> None:
     assert {job["parameters"] for job in jobs} == {10**5, 10**6, 10**7, 10**8}
     assert all(job["measured"] == (job["ciphertexts"] == job["measured_ciphertexts"]) for job in jobs)
     assert all(job["measured"] for job in jobs if job["clients"] == 10)
+
+
+def test_the_ledger_page_says_what_was_measured() -> None:
+    found = load("ledger-performance.json")
+    page = (FOLDER / "ledger-performance.md").read_text(encoding="utf-8")
+    assert {match[2]: match[0] for match in MARKED.finditer(page)} == {
+        name: f"<!-- figures: {name} -->\n\n{text}\n<!-- end figures -->" for name, text in tables(found).items()
+    }
+    assert (FOLDER / "ledger-append.svg").read_text(encoding="utf-8") == chart(found)
+    assert found["setting"]["large"] == 10**7
+    assert [size for size, _ in found["append_curve"]] == [10**n for n in range(3, 8)]
