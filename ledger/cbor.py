@@ -1,8 +1,8 @@
 """Restricted deterministic CBOR: every value has exactly one spelling.
 
 Spec: RFC 8949 §4.2.1 (core deterministic encoding), restricted to integers in [-2^64, 2^64 - 1], byte strings, text
-strings, arrays and maps with integer keys, at most `MAX_DEPTH` containers deep. No floats, tags, booleans, null,
-undefined, simple values or indefinite lengths.
+strings, arrays and maps with integer keys, at most `MAX_DEPTH` containers deep and `MAX_VALUES` values in all. No
+floats, tags, booleans, null, undefined, simple values or indefinite lengths.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import cbor2
 
 from .errors import DecodeError
 
-__all__ = ["MAX_DEPTH", "Value", "decode", "encode"]
+__all__ = ["MAX_DEPTH", "MAX_VALUES", "Value", "decode", "encode"]
 
 MAX_DEPTH: Final = 8
+MAX_VALUES: Final = 8192
+"""Values that one encoding may hold: itself, all that stands in it, and map keys. It bounds the time to read one."""
 _LOWEST: Final = -(2**64)
 _HIGHEST: Final = 2**64 - 1
 
@@ -50,10 +52,14 @@ def encode(value: Value) -> bytes:
 
     Raises:
         TypeError: a part is of a type that has no spelling here (bool, float, None, tuple, a map key that is no int).
-        ValueError: an integer is out of range, a text is not valid Unicode, or containers nest deeper than `MAX_DEPTH`.
+        ValueError: an integer is out of range, a text is not valid Unicode, containers nest deeper than `MAX_DEPTH`, or
+            there are more than `MAX_VALUES` values.
     """
     as_it_is = type(value) in (list, dict) and _is_ordered(value, MAX_DEPTH)
-    return cbor2.dumps(value if as_it_is else _ordered(value, MAX_DEPTH))
+    encoded = cbor2.dumps(value if as_it_is else _ordered(value, MAX_DEPTH))
+    if _holds_too_much(encoded):
+        raise ValueError(f"more than {MAX_VALUES} values")
+    return encoded
 
 
 def decode(data: bytes, *, max_size: int = 65535) -> Value:
@@ -62,10 +68,13 @@ def decode(data: bytes, *, max_size: int = 65535) -> Value:
     Run by: anyone, on hostile bytes.  Spec: RFC 8949 §4.2.1.
 
     Raises:
-        DecodeError: longer than `max_size` bytes, malformed, trailing bytes, a forbidden type, or another spelling.
+        DecodeError: longer than `max_size` bytes, too deep, too many values, malformed, trailing bytes, a forbidden
+            type, or another spelling.
     """
     if len(data) > max_size:
         raise DecodeError(f"CBOR of {len(data)} bytes is longer than the {max_size} allowed")
+    if _holds_too_much(data):
+        raise DecodeError(f"CBOR of more than {MAX_VALUES} values")
     try:
         value = cbor2.loads(
             bytes(data),
@@ -74,13 +83,39 @@ def decode(data: bytes, *, max_size: int = 65535) -> Value:
             allow_indefinite=False,
             allow_duplicate_keys=False,
         )
-        again = encode(value)
+        if type(value) in (list, dict):  # a copy in the right order would not be what was read
+            again = cbor2.dumps(value) if _is_ordered(value, MAX_DEPTH) else b""
+        else:
+            again = encode(value)
     except (cbor2.CBORError, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as exc:
         raise DecodeError(f"not restricted CBOR: {exc}") from exc
     if again != data:
-        raise DecodeError("CBOR is not in its deterministic spelling, or bytes follow it")
+        raise DecodeError("CBOR is not in its deterministic spelling, holds what is not allowed, or bytes follow it")
     checked: Value = value
     return checked
+
+
+def _holds_too_much(data: bytes) -> bool:
+    """Whether there are more than `MAX_VALUES` heads in these bytes, as far as they are CBOR that is allowed."""
+    at, left, end = 0, MAX_VALUES, len(data)
+    if end <= left:  # no value is shorter than a byte
+        return False
+    while at < end:
+        if not left:
+            return True
+        left -= 1
+        head = data[at]
+        at += 1
+        low = head & 31
+        if low >= 24:
+            if low > 27:
+                return False  # reserved or indefinite: the decoder refuses it
+            width = 1 << low - 24
+            low = int.from_bytes(data[at : at + width], "big")
+            at += width
+        if 0x40 <= head < 0x80:
+            at += low
+    return False
 
 
 def _is_ordered(container: Any, depth: int) -> bool:
@@ -97,7 +132,7 @@ def _is_ordered(container: Any, depth: int) -> bool:
         elif kind is list or kind is dict:
             if depth == 1 or not _is_ordered(item, depth - 1):
                 return False
-        elif kind is not bytes and not (kind is str and item.isascii()):
+        elif kind is not bytes and kind is not str:
             return False
     return True
 

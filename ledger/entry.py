@@ -120,7 +120,8 @@ def parse_entry(data: bytes) -> Entry:
     Raises:
         DecodeError: not the one spelling of an entry.
     """
-    _, sender, (kind, body) = _read(data)
+    parts, sender = _read_envelope(data)
+    kind, body = _read_payload(parts.payload)
     return Entry(kind, sender, body, bytes(data))
 
 
@@ -144,14 +145,14 @@ def verify_entry(entry: Entry, public: bytes, *, context: bytes) -> None:
     try:
         verify_strict(public, parts.signature, parts.message(context))
     except SignatureError as exc:
-        raise _not_signed(entry.kind, entry.sender, exc) from exc
+        raise _not_signed(f"entry of kind {entry.kind}", entry.sender, exc) from exc
 
 
 def verify_entries(entries: Sequence[bytes], keys: Mapping[str, bytes], *, context: bytes) -> list[LedgerError | None]:
     """Judge entries by their bytes alone: for each None if its sender signed it in this context, else why not.
 
     Run by: the sequencer, on hostile bytes.  Shapes: keys maps senders to public keys of 32 bytes.  A signature that
-    covers several of the entries is verified once.
+    covers several of the entries is verified once.  What an entry says is read only after its signature was verified.
 
     Raises:
         ValueError: the context has a wrong size.
@@ -164,8 +165,9 @@ def verify_entries(entries: Sequence[bytes], keys: Mapping[str, bytes], *, conte
 def _judge(
     data: bytes, keys: Mapping[str, bytes], context: bytes, judged: dict[tuple[bytes, bytes], SignatureError | None]
 ) -> LedgerError | None:
+    # Whoever has no key costs an envelope and a signature, not the reading of a payload.
     try:
-        parts, sender, (kind, _) = _read(data)
+        parts, sender = _read_envelope(data)
     except DecodeError as exc:
         return exc
     public = keys.get(sender)
@@ -180,7 +182,13 @@ def _judge(
         if statement not in judged:
             judged[statement] = _verified(public, parts.signature, message)
         found = judged[statement]
-    return None if found is None else _not_signed(kind, sender, found)
+    if found is not None:
+        return _not_signed("the entry", sender, found)
+    try:
+        _read_payload(parts.payload)
+    except DecodeError as exc:
+        return DecodeError(str(exc), culprits=(sender,))
+    return None
 
 
 def _verified(public: bytes, signature: bytes, message: bytes) -> SignatureError | None:
@@ -191,27 +199,30 @@ def _verified(public: bytes, signature: bytes, message: bytes) -> SignatureError
     return None
 
 
-def _not_signed(kind: int, sender: str, exc: SignatureError) -> SignatureError:
-    return SignatureError(
-        f"entry of kind {kind} is not signed by {sender} for this federation: {exc}", culprits=(sender,)
-    )
+def _not_signed(what: str, sender: str, exc: SignatureError) -> SignatureError:
+    return SignatureError(f"{what} is not signed by {sender} for this federation: {exc}", culprits=(sender,))
 
 
-def _read(data: bytes) -> tuple[Sign1, str, tuple[int, Value]]:
-    """An entry's parts, its sender, and its kind and body."""
+def _read_envelope(data: bytes) -> tuple[Sign1, str]:
+    """An entry's parts, and its sender."""
     if len(data) > MAX_ENTRY:
         raise DecodeError(f"an entry of {len(data)} bytes is over {MAX_ENTRY}")
     parts = read_sign1(data)
     sender, together = _read_protected(parts.protected)
     if together != (parts.inclusion is not None):
         raise DecodeError("an entry has an inclusion proof if, and only if, its protected header has 395: 1")
-    payload = decode(parts.payload)
+    return parts, sender
+
+
+def _read_payload(encoded: bytes) -> tuple[int, Value]:
+    """Kind and body."""
+    payload = decode(encoded)
     if not (isinstance(payload, list) and len(payload) == 3 and payload[0] == ENTRY_VERSION):
         raise DecodeError(f"the payload of an entry is [{ENTRY_VERSION}, kind, body]")
     kind = payload[1]
     if not (isinstance(kind, int) and 0 <= kind < 2**64):
         raise DecodeError("not an entry: an entry's kind is in [0, 2^64 - 1]")
-    return parts, sender, (kind, payload[2])
+    return kind, payload[2]
 
 
 def _read_protected(protected: bytes) -> tuple[str, bool]:

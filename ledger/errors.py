@@ -21,6 +21,7 @@ __all__ = [
     "StateError",
     "StoreError",
     "VerifierError",
+    "escaped",
 ]
 
 
@@ -116,3 +117,15 @@ class BusyError(LedgerError):
 
 class VerifierError(LedgerError):
     """The processes that verify entries died or hung: nothing is known about the entries they were given."""
+
+
+def escaped(text: object) -> str:
+    """A text, or an error's message, for a terminal or a log file: one line, of printable characters only.
+
+    Names, origins and reasons of strangers stand in messages as they are, for programs. Whoever prints them uses this:
+    control characters, line ends and marks that reorder what is shown become escapes such as `\\x9b` and `\\u202e`.
+    """
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)

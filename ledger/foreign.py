@@ -13,7 +13,7 @@ from .checkpoint import MAX_SIZE
 from .cosign import verify_cosignature
 from .errors import DecodeError, SignatureError
 from .merkle import HASH_SIZE
-from .note import ED25519, VerifierKey, parse_note, verify_note
+from .note import ED25519, MLDSA44, VerifierKey, parse_note, verify_note
 from .octets import is_octets
 
 __all__ = ["ForeignCheckpoint", "parse_foreign_checkpoint", "verify_foreign_checkpoint"]
@@ -79,7 +79,10 @@ def verify_foreign_checkpoint(note: bytes, log_key: VerifierKey, *, origin: str 
     Raises:
         DecodeError: not a note, not a checkpoint, or of another origin; `culprits` is the key's name.
         SignatureError: not signed by the key.
+        ValueError: the key is not of type 0x01 or 0x06: a witness's (0x04) says that it saw a log, not that it is one.
     """
+    if log_key.kind not in (ED25519, MLDSA44):
+        raise ValueError(f"{log_key.name}: a log's key is of signature type 0x01 or 0x06")
     parsed = parse_note(note)
     if log_key.kind == ED25519:
         verify_note(parsed, log_key)

@@ -27,7 +27,8 @@ def fsck(
     """Check all of a store, and the folder it was published to; nothing is changed. No findings: all is well.
 
     Run by: the sequencer's operator; with `SqliteStore(path, readonly=True)` beside the running log. With a `policy`
-    the stored certificate's cosignatures are verified too, else only the log's own signature.
+    the cosignatures of the stored certificate and of the published checkpoint are verified too, else only the log's own
+    signature.
 
     Raises:
         ValueError: the policy is of another log.
@@ -37,11 +38,11 @@ def fsck(
         raise ValueError(f"the policy is of {policy.origin}, the log is {log_key.name}")
     found = survey(store, log_key, policy)
     if directory is not None:
-        _check_folder(store, found, log_key, Path(directory))
+        _check_folder(store, found, log_key, policy, Path(directory))
     return found.findings
 
 
-def _check_folder(store: Store, found: Survey, log_key: VerifierKey, directory: Path) -> None:
+def _check_folder(store: Store, found: Survey, log_key: VerifierKey, policy: Policy | None, directory: Path) -> None:
     """Compare a published folder with the store, as far as the store can be relied on."""
     try:
         note = read_bounded(directory / "checkpoint", limit=MAX_NOTE)
@@ -49,6 +50,8 @@ def _check_folder(store: Store, found: Survey, log_key: VerifierKey, directory: 
             found.add(Level.DERIVED, f"{directory / 'checkpoint'}", "is missing: publish again")
             return
         published = verify_checkpoint(note, log_key)
+        if policy is not None:
+            _check_cosignatures(found, policy, note, directory / "checkpoint")
     except LedgerError as exc:
         found.add(Level.DERIVED, f"{directory / 'checkpoint'}", f"{exc}: publish again")
         return
@@ -66,6 +69,13 @@ def _check_folder(store: Store, found: Survey, log_key: VerifierKey, directory: 
         if tile.level == 0 and (tile.index == hashes.size // TILE_WIDTH or hashes.has_entries(tile.index)):
             entries = store.entries(tile.start, tile.start + tile.width)
             _check_file(found, directory / tile.bundle_path(), encode_bundle(entries))
+
+
+def _check_cosignatures(found: Survey, policy: Policy, note: bytes, path: Path) -> None:
+    try:
+        policy.verify(note)
+    except LedgerError as exc:
+        found.add(Level.DERIVED, f"{path}", f"{exc}: readers refuse it; publish the certificate again")
 
 
 def _check_file(found: Survey, path: Path, expected: bytes) -> None:

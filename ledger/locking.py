@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from .errors import StoreError
 
@@ -55,6 +55,23 @@ class WriterLock:
                 raise StoreError(f"{self.path} is locked: another process writes here; stop it first") from exc
             raise StoreError(f"{self.path} cannot be locked: {exc.strerror}; check the disk") from exc
         self._descriptor = descriptor
+
+    @classmethod
+    def beside(cls, path: Path) -> Self:
+        """The lock `<file>.lock` of a file that need not be there yet: one for all symbolic links that lead to it.
+
+        Raises:
+            StoreError: another writer holds it, it cannot be made, or the file has hard links: each would have a lock
+                of its own.
+        """
+        try:
+            resolved = Path(path).resolve()
+            names = resolved.stat().st_nlink if resolved.exists() else 1
+        except (OSError, RuntimeError) as exc:  # a link that leads to itself
+            raise StoreError(f"{path} cannot be opened: {exc}; check the links that lead to it") from exc
+        if names > 1 and resolved.is_file():
+            raise StoreError(f"{path} is one file under {names} names (hard links): remove the others, or copy it")
+        return cls(resolved.with_name(resolved.name + ".lock"))
 
     def release(self) -> None:
         """Let the next writer in; releasing twice does nothing."""

@@ -31,11 +31,18 @@ from .blob_checks import (
 )
 from .errors import StoreError
 
-__all__ = ["ObjectBlobs"]
+__all__ = ["MOST_LISTED", "ObjectBlobs"]
 
 _PART: Final = 8 << 20
 _RETRIES: Final = 3
+MOST_LISTED: Final = 1 << 20
+"""How many objects below the prefix `ObjectBlobs.digests` takes in: they are held in memory, about 130 bytes each."""
 _PREFIX: Final = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9_.-]*/)*", re.ASCII)
+
+
+# What an address may hold before its host and after its path: user, password, signature.
+_CREDENTIALS: Final = re.compile(r"(?<=://)\S*@")
+_QUERY: Final = re.compile(r"(?<=\?)[^\s)\"']+")
 
 
 class ObjectBlobs:
@@ -75,9 +82,12 @@ class ObjectBlobs:
                 client_options=cast(Any, client),
                 retry_config=cast(Any, {"max_retries": _RETRIES}),
             )
-        except BaseError as exc:
-            raise ValueError(f"{url} is not an object store's address: {_first_line(exc)}") from exc
-        return cls(store, prefix=prefix)
+        except (BaseError, ValueError) as exc:
+            problem = _without_secrets(exc, *options.values())
+        else:
+            return cls(store, prefix=prefix)
+        # What follows is no longer the handler: nothing hangs on the error, neither the address nor a setting.
+        raise ValueError(f"{_without_secrets(url)} is not an object store's address: {problem}")
 
     def put(self, data: bytes) -> bytes:
         """See `Blobs`."""
@@ -150,10 +160,19 @@ class ObjectBlobs:
         return True
 
     def digests(self) -> Iterator[bytes]:
-        """See `Blobs`. All are listed before the first is handed out; objects with other names are passed over."""
-        found = set()
+        """See `Blobs`. All are listed before the first is handed out; objects with other names are passed over.
+
+        Raises:
+            StoreError: the listing failed, or has more than `MOST_LISTED` objects.
+        """
+        found, listed = set(), 0
         with self._reaching("cannot be listed"):
             for page in obstore.list(self._store, prefix=self._prefix or None):
+                listed += len(page)
+                if listed > MOST_LISTED:
+                    raise StoreError(
+                        f"the object store lists more than {MOST_LISTED} objects: keep them below several prefixes"
+                    )
                 for item in page:
                     digest = parse_digest(item["path"].rpartition("/")[2])
                     if digest is not None and item["path"] == self._key(digest):
@@ -189,7 +208,9 @@ class ObjectBlobs:
         try:
             yield
         except (BaseError, OSError) as exc:
-            raise StoreError(f"the object store {what}: {_first_line(exc)}; check its address and keys") from exc
+            problem = _without_secrets(exc)
+            # Not from `exc`: it shows the request, with the address.
+            raise StoreError(f"the object store {what}: {problem}; check its address and keys") from None
 
 
 def _spool(spool: IO[bytes], chunk: bytes) -> None:
@@ -200,6 +221,9 @@ def _spool(spool: IO[bytes], chunk: bytes) -> None:
         raise StoreError(f"the blob was not written: its temporary file failed ({exc.strerror}): free space") from exc
 
 
-def _first_line(exc: Exception) -> str:
-    """Without the debugging output that obstore adds, which shows the request."""
-    return str(exc).partition("\n")[0]
+def _without_secrets(text: object, *secrets: str) -> str:
+    """The first line, as obstore shows the request in others; without what addresses hold, and without `secrets`."""
+    line = _QUERY.sub("<secret>", _CREDENTIALS.sub("<secret>@", str(text).partition("\n")[0]))
+    for secret in secrets:
+        line = line.replace(secret, "<secret>") if secret else line
+    return line

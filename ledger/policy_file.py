@@ -97,10 +97,12 @@ class TrustedCheckpoint:
 class TrustPolicy:
     """Logs, witnesses, groups and the name of the quorum: a witness, a group, or `NO_QUORUM`.
 
-    A group's members are witnesses, or groups that come before it. Each name is a member once at most.
+    A group's members are witnesses, or groups that come before it. Each name is a member once at most. A key is a
+    log's or a witness's.
 
     Raises:
-        ValueError: a rule of tlog-policy is broken; the message says which.
+        ValueError: a rule of tlog-policy is broken, or a key is listed for a log and for a witness; the message says
+            which.
     """
 
     logs: tuple[TrustedLog, ...]
@@ -113,6 +115,10 @@ class TrustPolicy:
             raise ValueError(f"a policy lists at most {MAX_LISTED} logs, witnesses and groups each")
         _check_distinct("log", (log.key for log in self.logs))
         _check_distinct("witness", (witness.key for witness in self.witnesses))
+        signing = {log.key.public for log in self.logs}
+        for witness in self.witnesses:
+            if witness.key.public in signing:  # else a log could be its own witness
+                raise ValueError(f"the public key of {witness.key.name} is listed for a log and for a witness")
         known = {witness.name for witness in self.witnesses}
         if len(known) != len(self.witnesses):
             raise ValueError("two witnesses have one name")

@@ -50,6 +50,10 @@ class PostgresStore:
     Run by: the sequencer, one process, one thread at a time.  `dsn` is a libpq connection string; with several hosts
     and `target_session_attrs=read-write` it follows a fail-over.  Units: `timeout` in seconds, for any one answer.
 
+    A schema without a log is refused: a wrong DSN must not look like a new log, which would sign a second root for a
+    size. With `create` the tables are made; a log that is there is opened as it is. So `create` is for a log's first
+    start, and only for that.
+
     With `readonly`, beside a writer or on a standby: takes no lock, changes nothing, sees what is committed there.
 
     Guarantees: `append` returns after the transaction is on the primary's disk and, with `require_standby`, after a
@@ -57,10 +61,10 @@ class PostgresStore:
     other case it raises, and the store refuses all work until it is opened anew: its head says what was written.
 
     Raises:
-        ValueError: the DSN, the schema's name or the timeout is none.
-        StoreError: no server answers; another process writes; the server is a standby, does not sync, or has no
-            synchronous standby; the tables are of another version.
-        DamagedStoreError: the tables are not those of a log.
+        ValueError: the DSN, the schema's name or the timeout is none, or `create` with `readonly`.
+        StoreError: no server answers; there is no log; another process writes; the server is a standby, does not sync,
+            or has no synchronous standby; the tables are of another version.
+        DamagedStoreError: the tables are not those of a log, or have triggers or rules.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class PostgresStore:
         *,
         schema: str = DEFAULT_SCHEMA,
         require_standby: bool = True,
+        create: bool = False,
         readonly: bool = False,
         timeout: float = 30.0,
     ) -> None:
@@ -76,6 +81,8 @@ class PostgresStore:
             raise ValueError("a schema's name is 1 to 63 of a-z, 0-9 and _, without a digit or pg_ in front")
         if not 0.1 <= timeout <= 3600:
             raise ValueError("the timeout is between 0.1 and 3600 seconds")
+        if create and readonly:
+            raise ValueError("a store that is opened for reading only is not created")
         self._schema = schema
         self._readonly = readonly
         self._session = Session(dsn, schema, confirmed=require_standby, timeout=timeout)
@@ -85,6 +92,11 @@ class PostgresStore:
             if not readonly:
                 self._session.lock(int.from_bytes(sha256(b"ledger writer " + schema.encode()).digest()[:8], "big") >> 1)
             version = self._version()
+            if not (version or create or readonly):
+                raise StoreError(
+                    f"{self._where} holds no log: check the DSN, or restore a copy; only for a new log, ask for its"
+                    " tables to be made"
+                )
             if not readonly:
                 self._migrate(version)
                 self._begin_term()
@@ -161,7 +173,7 @@ class PostgresStore:
         return bytes(rows[0][0]) if rows else None
 
     def strays(self) -> list[str]:
-        """Rows that no head covers, at most 100 of each table: they were never acknowledged."""
+        """See `Store`: at most 100 of each table."""
         size = self.head().size
         entries = self._session.query(
             "SELECT i FROM {schema}.entries WHERE i < 0 OR i >= %s ORDER BY i LIMIT 100", (size,)
@@ -218,6 +230,15 @@ class PostgresStore:
             )
             if logged != _TABLES:
                 raise DamagedStoreError(f"{self._where}: a table is missing, or not logged and so not on the standby")
+            ((foreign,),) = session.change(
+                "SELECT string_agg(name, ', ') FROM ("
+                " SELECT 'trigger ' || tgname AS name FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid"
+                " WHERE relnamespace = %s::regnamespace AND NOT tgisinternal"
+                " UNION ALL SELECT 'rule ' || rulename FROM pg_rules WHERE schemaname = %s LIMIT 100) AS found",
+                (self._schema, self._schema),
+            )
+            if foreign:
+                raise DamagedStoreError(f"{self._where} has {foreign}, which no log has: drop it, then run `fsck`")
             rows = session.change("UPDATE {schema}.head SET term = term + 1 WHERE id = 1 RETURNING term, size")
             if not rows:
                 raise DamagedStoreError(f"{self._where}: the head is missing: restore a copy")

@@ -2,24 +2,30 @@
 
 Callers on many threads hand in batches. Each batch is verified in full; whoever comes first then commits the good
 entries of all batches that are verified by then, in one transaction, while the processes of the pool verify the next.
+Published entries verify again, so anybody could hand in copies of them: a copy gets the index of what is in the log.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from .errors import BusyError, StateError, StoreError
 from .log import Log
+from .merkle import HASH_SIZE, leaf_hash
+from .tile import TILE_WIDTH, Tile
 from .verifying import VerifierPool
 
-__all__ = ["MAX_REASON", "Admission", "Sequencer"]
+__all__ = ["MAX_REASON", "REMEMBERED", "Admission", "Sequencer"]
 
 MAX_REASON: Final = 200
 """Characters that the reason of a refusal may have."""
+REMEMBERED: Final = 1 << 17
+"""Entries at the end of the log of which another copy is not appended. They take about 25 MB of memory."""
 _ROOM: Final = 64 * 1024 * 1024
 _OVERHEAD: Final = 64
 
@@ -42,23 +48,55 @@ class Admission:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """Verified entries of one caller; in the end the index of the first one, or why they were not committed."""
+    """Verified entries of one caller, by their leaf hashes; in the end their indices, or why they have none."""
 
-    entries: list[bytes]
-    start: int | None = None
+    entries: Mapping[bytes, bytes]
+    indices: Mapping[bytes, int] | None = None
     failure: str | None = None
 
     @property
     def is_open(self) -> bool:
-        return self.start is None and self.failure is None
+        return self.indices is None and self.failure is None
+
+
+class _Recent:
+    """The indices of the last `REMEMBERED` entries of a log, by their leaf hashes; of equal ones that of the last."""
+
+    def __init__(self) -> None:
+        self.size = 0  # of the log, as far as it is known here
+        self._hashes: deque[bytes] = deque()
+        self._indices: dict[bytes, int] = {}
+
+    def among(self, hashes: Collection[bytes]) -> dict[bytes, int]:
+        """The indices of those of the entries that are remembered."""
+        return {each: self._indices[each] for each in hashes if each in self._indices}
+
+    def add(self, start: int, hashes: Collection[bytes]) -> None:
+        """The entries from `start` to the end of the log, which has grown; it forgets the oldest."""
+        if start > self.size:
+            self._hashes.clear()
+            self._indices.clear()
+        for index, each in enumerate(hashes, start=start):
+            self._hashes.append(each)
+            self._indices[each] = index
+            if len(self._hashes) > REMEMBERED:
+                oldest = self._hashes.popleft()
+                if self._indices[oldest] == index - REMEMBERED:
+                    del self._indices[oldest]
+        self.size = start + len(hashes)
 
 
 class Sequencer:
     """Admits entries to a log. Any number of threads may call it; it is then the only one to touch the log.
 
     It decides by the bytes alone whether an entry may stand in the log: one spelling, a known sender, that sender's
-    signature for this federation. Whether an entry means something, or came before, is decided in replay: the same
-    entry twice is in the log twice. Units: room in bytes, of entries that callers wait for; more have to wait outside.
+    signature for this federation. A copy of one of the last `REMEMBERED` entries of the log is not appended again: it
+    is given the index of that one. Whether an entry means something, or came before that, is decided in replay. Units:
+    room in bytes, of entries that callers wait for; more have to wait outside.
+
+    Raises:
+        StoreError: the last entries of the log cannot be read.
+        ValueError: there is no room.
     """
 
     def __init__(self, log: Log, pool: VerifierPool, *, room: int = _ROOM) -> None:
@@ -73,14 +111,17 @@ class Sequencer:
         self._busy = False  # somebody has the log
         self._failure: str | None = None
         self._closed = False
+        self._recent = _Recent()
+        self._learn()
 
     def admit(self, batch: Sequence[bytes], *, wait: bool = True) -> list[Admission]:
         """Verify entries, append the good ones in their order, and say of each what became of it.
 
         Run by: the sequencer, on hostile bytes.
 
-        Guarantees: what has an index is durable; the good entries of a batch are neighbours in the log, or none is in
-        it. After an error from the store it is not known whether they are: none was acknowledged.
+        Guarantees: what has an index is durable; the good entries of a batch, without those that are in the log and
+        remembered, are neighbours in the log, or none is in it. After an error from the store it is not known whether
+        they are: none was acknowledged. A copy is not verified again.
         Raises:
             BusyError: there is no room, and `wait` is false; nothing was done.
             StoreError: the store failed, now or before; open the log again.
@@ -93,17 +134,16 @@ class Sequencer:
         if not all(isinstance(entry, bytes) for entry in entries):
             raise TypeError("an entry is bytes")
         with self._space(sum(map(len, entries)) + _OVERHEAD * len(entries), wait):
-            verdicts = self._pool.check(entries)
-            good = [entry for entry, verdict in zip(entries, verdicts, strict=True) if verdict is None]
-            index = self._commit(good) if good else 0
-        admissions = []
-        for verdict in verdicts:
-            if verdict is None:
-                admissions.append(Admission(index=index))
-                index += 1
-            else:
-                admissions.append(Admission(reason=_as_line(verdict)))
-        return admissions
+            hashes = [leaf_hash(entry) for entry in entries]
+            with self._turn:
+                indices = self._recent.among(hashes)
+            new = {each: entry for each, entry in zip(hashes, entries, strict=True) if each not in indices}
+            verdicts = dict(zip(new, self._pool.check(list(new.values())), strict=True))
+            good = {each: entry for each, entry in new.items() if verdicts[each] is None}
+            if good:
+                indices.update(self._commit(good))
+        reasons = {each: Admission(reason=_as_line(why)) for each, why in verdicts.items() if why is not None}
+        return [reasons[each] if each in reasons else Admission(index=indices[each]) for each in hashes]
 
     @contextmanager
     def exclusively(self) -> Iterator[Log]:
@@ -159,8 +199,32 @@ class Sequencer:
                 self._taken -= size
                 self._turn.notify_all()
 
-    def _commit(self, entries: list[bytes]) -> int:
-        """Commit these entries, and those of all others that wait, unless somebody else does; the first one's index."""
+    def _learn(self) -> None:
+        """Remember what was appended, to begin with the last entries of the log, by the hashes in its tiles."""
+        size = self._log.size
+        start = max(self._recent.size, size - REMEMBERED)
+        hashes: list[bytes] = []
+        for first in range(start - start % TILE_WIDTH, size, TILE_WIDTH):
+            data = self._log.tile(Tile(0, first // TILE_WIDTH, min(TILE_WIDTH, size - first)))
+            skipped = max(start - first, 0) * HASH_SIZE
+            hashes += [data[at : at + HASH_SIZE] for at in range(skipped, len(data), HASH_SIZE)]
+        with self._turn:
+            self._recent.add(start, hashes)
+
+    def _append(self, group: Sequence[_Waiting]) -> dict[bytes, int]:
+        """Append what is not in the log, each once; the indices of all."""
+        if self._recent.size != self._log.size:  # whoever had the log exclusively appended to it
+            self._learn()
+        entries = {each: entry for waiting in group for each, entry in waiting.entries.items()}
+        indices = self._recent.among(entries)
+        new = {each: entry for each, entry in entries.items() if each not in indices}
+        added = self._log.append_all(list(new.values()))
+        with self._turn:
+            self._recent.add(added.start, new)
+        return {**indices, **dict(zip(new, added, strict=True))}
+
+    def _commit(self, entries: Mapping[bytes, bytes]) -> Mapping[bytes, int]:
+        """Commit these entries, and those of all others that wait, unless somebody else does; their indices."""
         mine = _Waiting(entries)
         with self._turn:
             self._waiting.append(mine)
@@ -178,24 +242,24 @@ class Sequencer:
             self._busy = True
         failure: str | None = "the commit was interrupted"
         try:
-            start = self._log.append_all([entry for each in group for entry in each.entries]).start
+            indices = self._append(group)
             failure = None
         except Exception as exc:
             failure = str(exc)
             raise StoreError(f"{self._log.origin}: not committed: {exc}") from exc
         else:
             for each in group:
-                each.start, start = start, start + len(each.entries)
+                each.indices = {one: indices[one] for one in each.entries}
         finally:
             for each in group:
                 each.failure = failure
             self._hand_over(failure)
         return self._outcome(mine)
 
-    def _outcome(self, mine: _Waiting) -> int:
-        if mine.start is None:
+    def _outcome(self, mine: _Waiting) -> Mapping[bytes, int]:
+        if mine.indices is None:
             raise StoreError(f"{self._log.origin}: not committed: {mine.failure}")
-        return mine.start
+        return mine.indices
 
     def _hand_over(self, failure: str | None) -> None:
         """Let the next one have the log; after a failure, nobody."""

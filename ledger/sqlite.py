@@ -1,9 +1,9 @@
 """One SQLite file, written so that what was committed survives a crash: the only importer of sqlite3.
 
-Write-ahead log, `synchronous=FULL`, no memory map. After a failed commit the connection refuses all work until it is
-opened anew, because after a failed sync nobody knows which pages are on disk.
-
-SQLite before 3.51.3 can lose commits where two connections run WAL checkpoints: readers never run them here.
+With one writer: write-ahead log, `synchronous=FULL`. With several: rollback journal, `synchronous=EXTRA`, as SQLite
+before 3.51.3 can lose commits where two connections run WAL checkpoints (readers never run them here). No memory map.
+After a failed commit the connection refuses all work until it is opened anew, because after a failed sync nobody knows
+which pages are on disk.
 """
 
 from __future__ import annotations
@@ -23,21 +23,28 @@ Connection = sqlite3.Connection
 
 # What the module raises on a failing or damaged file: the names in a damaged schema need not be UTF-8.
 _FAILURES: Final = (sqlite3.Error, UnicodeDecodeError)
+# So the sqlite3 module says that a text in a row is not UTF-8, and gives it no error code of SQLite.
+_NOT_TEXT: Final = "Could not decode to UTF-8"
 _WRITING: Final = ("journal_mode=WAL", "synchronous=FULL", "fullfsync=ON")
+_SHARED: Final = ("synchronous=EXTRA", "fullfsync=ON")
 _READING: Final = ("query_only=ON", "wal_autocheckpoint=0")
 
 
 class Database:
     """A connection to one SQLite file. One thread at a time.
 
+    With `shared` other processes may write the file too. One that was written without is converted when it is opened by
+    one process alone; until then it is a write-ahead log as before.
+
     With `readonly` it sees what is committed, and writes nothing: no table, no row, no WAL checkpoint, and it makes no
-    file where none is. It needs write access to the folder all the same, for SQLite's `-shm` file.
+    file where none is. Beside a write-ahead log it needs write access to the folder all the same, for SQLite's `-shm`
+    file.
 
     Raises:
         StoreError: the file cannot be opened, or is damaged.
     """
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+    def __init__(self, path: Path, *, readonly: bool = False, shared: bool = False) -> None:
         self.path = Path(path)
         self.readonly = readonly
         self._failed = False
@@ -49,8 +56,11 @@ class Database:
         except _FAILURES as exc:
             raise self._error("cannot be opened", exc) from exc
         try:
-            for pragma in (*(_READING if readonly else _WRITING), "mmap_size=0", "trusted_schema=OFF"):
+            pragmas = _READING if readonly else _SHARED if shared else _WRITING
+            for pragma in (*pragmas, "mmap_size=0", "trusted_schema=OFF"):
                 self._sql.execute(f"PRAGMA {pragma}").fetchall()
+            if shared and not readonly:
+                _leave_write_ahead_log(self._sql)
         except _FAILURES as exc:
             self.close()
             raise self._error("cannot be opened", exc) from exc
@@ -140,10 +150,23 @@ class Database:
         code = getattr(exc, "sqlite_errorcode", None)
         if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
             advice = "the disk is full: free some space, then open it again; nothing acknowledged is lost"
-        elif isinstance(exc, UnicodeDecodeError) or (
-            code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        elif (
+            isinstance(exc, UnicodeDecodeError)
+            or str(exc).startswith(_NOT_TEXT)
+            or (code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
         ):
             return DamagedStoreError(f"{self.path} {what} ({exc}): it is damaged; leave it as it is and restore a copy")
         elif code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             advice = "another process is writing it: try again"
+        elif self.readonly and code is not None and code & 0xFF == sqlite3.SQLITE_READONLY:
+            advice = "a write was interrupted; whoever opens it for writing undoes that"
         return StoreError(f"{self.path} {what} ({exc}): {advice}")
+
+
+def _leave_write_ahead_log(sql: Connection) -> None:
+    """Go over to a rollback journal, unless another connection has the file open."""
+    try:
+        sql.execute("PRAGMA journal_mode=DELETE").fetchall()
+    except sqlite3.OperationalError as exc:
+        if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise

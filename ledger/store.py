@@ -42,8 +42,8 @@ class Head:
     checkpoint: bytes | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.size <= MAX_SIZE:
-            raise ValueError("a head's size is in [0, 2^63 - 1]")
+        if type(self.size) is not int or not 0 <= self.size <= MAX_SIZE:
+            raise ValueError("a head's size is an integer in [0, 2^63 - 1]")
         if not is_octets(self.root, HASH_SIZE):
             raise ValueError(f"a head's root is {HASH_SIZE} bytes")
         if self.checkpoint is not None and not is_octets(self.checkpoint, 1, MAX_NOTE):
@@ -78,7 +78,10 @@ class Store(Protocol):
         ...
 
     def strays(self) -> list[str]:
-        """Names of entries and tiles that no head covers: they were never acknowledged. Some, if there are many."""
+        """Names of entries and tiles that the head does not cover; some, if there are many.
+
+        Either they were never acknowledged, or the head is not the latest.
+        """
         ...
 
     def close(self) -> None:
@@ -134,19 +137,30 @@ class MemoryStore:
 class SqliteStore:
     """Entries, tiles and head in an SQLite file, synced to disk before `append` returns.
 
-    One writing process: a second one is refused by the lock file `<path>.lock`. The writing connection alone runs
-    SQLite's WAL checkpoints. After a failed write the store refuses all work until it is opened anew. A file of an
-    earlier version is brought up to date when it is opened for writing.
+    A file that is missing, or empty, is refused: a disk that is not mounted must not look like a new log, which would
+    sign a second root for a size. With `create` it is made; one that is there is opened as it is. So `create` is for
+    a log's first start, and only for that.
+
+    One writing process: a second one is refused by the lock file `<path>.lock`, through symbolic links too. The
+    writing connection alone runs SQLite's WAL checkpoints. After a failed write the store refuses all work until it is
+    opened anew. A file of an earlier version is brought up to date when it is opened for writing.
 
     With `readonly`, beside a writer or without: takes no lock, changes nothing, sees what is committed.
 
     Raises:
-        StoreError: another process writes it, or the file cannot be opened, is damaged, or is of another version.
+        ValueError: `create` with `readonly`.
+        StoreError: another process writes it, or the file is missing, cannot be opened, is damaged, has triggers or
+            views, or is of another version.
     """
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+    def __init__(self, path: Path, *, create: bool = False, readonly: bool = False) -> None:
         path = Path(path)
-        self._lock = None if readonly else WriterLock(path.with_name(path.name + ".lock"))
+        if create and readonly:
+            raise ValueError("a store that is opened for reading only is not created")
+        if not create and not readonly and not path.exists():
+            raise StoreError(_no_log(path))
+        self._create = create
+        self._lock = None if readonly else WriterLock.beside(path)
         try:
             self._database = Database(path, readonly=readonly)
         except StoreError:
@@ -154,6 +168,7 @@ class SqliteStore:
             raise
         try:
             self._check_schema()
+            self._last = Head() if readonly else self.head()
         except StoreError:
             self.close()
             raise
@@ -177,12 +192,15 @@ class SqliteStore:
         """See `Store`."""
         if self._database.readonly:
             raise StateError(f"{self.path} was opened for reading only")
-        before = self.head().size
+        before = self._last.size
         check_append(before, entries, tiles, head)
         with self._database.transaction() as sql:
+            if self.head() != self._last:
+                raise StoreError(f"{self.path}: another process has written it since: stop one, open it again")
             sql.executemany("INSERT INTO entries VALUES (?, ?)", enumerate(entries, start=before))
             _write_tiles(sql, tiles)
             sql.execute("INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?)", (head.size, head.root, head.checkpoint))
+        self._last = head
 
     def entries(self, start: int, stop: int) -> list[bytes]:
         """See `Store`."""
@@ -209,18 +227,23 @@ class SqliteStore:
         self._release()
 
     def integrity(self) -> list[str]:
-        """What SQLite's own check of its file finds wrong, at most 100 findings; it reads the whole file."""
+        """What SQLite's own check of its file finds wrong, at most 100 findings, and what is no table of a log.
+
+        It reads the whole file.
+        """
         found = [str(row[0]) for row in self._database.query("PRAGMA integrity_check(100)")]
-        return [] if found == ["ok"] else found
+        return [*([] if found == ["ok"] else found), *(f"{name} is not a log's: drop it" for name in self._foreign())]
 
     def strays(self) -> list[str]:
-        """Rows that no head covers, at most 100 of each table: they were never acknowledged."""
+        """See `Store`: at most 100 of each table. A level or number that is none is named by its type."""
         # One statement sees one commit: a writer beside this reader moves the head with its rows.
         entries = self._database.query(
             "SELECT i FROM entries WHERE i < 0 OR i >= coalesce((SELECT size FROM head WHERE id = 1), 0) LIMIT 100"
         )
         tiles = self._database.query(
-            "SELECT level, i FROM tiles WHERE typeof(level) <> 'integer' OR typeof(i) <> 'integer' "
+            "SELECT CASE typeof(level) WHEN 'integer' THEN level ELSE typeof(level) END, "
+            "CASE typeof(i) WHEN 'integer' THEN i ELSE typeof(i) END FROM tiles "
+            "WHERE typeof(level) <> 'integer' OR typeof(i) <> 'integer' "
             "OR level NOT BETWEEN 0 AND 6 OR i < 0 "
             "OR i >= (coalesce((SELECT size FROM head WHERE id = 1), 0) >> (8 * (level + 1))) LIMIT 100"
         )
@@ -238,6 +261,10 @@ class SqliteStore:
                 f"{self.path} is of schema version {version}, this program knows {SCHEMA_VERSION}: use a newer program"
             )
         found = database.tables()
+        if not found and not version and not self._create and not database.readonly:
+            raise StoreError(_no_log(self.path))
+        if not database.readonly and (foreign := self._foreign()):
+            raise DamagedStoreError(f"{self.path} holds {', '.join(foreign)}, which no log has: drop it, run `fsck`")
         wanted = _TABLES.keys() if version else {"head", "entries"}
         if (found or version) and not wanted <= found:
             raise DamagedStoreError(
@@ -256,6 +283,15 @@ class SqliteStore:
                     sql.execute(f"CREATE TABLE {table} ({columns})")
             self._make_tiles(sql)
             sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _foreign(self) -> list[str]:
+        """What the schema holds beside a log's tables and the indexes SQLite makes for them, at most 100."""
+        rows = self._database.query(
+            "SELECT type || ' ' || quote(name) FROM sqlite_master WHERE NOT (type = 'table' AND name IN (?, ?, ?)) "
+            "AND NOT (type = 'index' AND sql IS NULL) LIMIT 100",
+            tuple(_TABLES),
+        )
+        return [str(row[0]) for row in rows]
 
     def _make_tiles(self, sql: Connection) -> None:
         """Migrate from version 0, which kept no tiles: make them from the entries, which must be those of the head."""
@@ -283,6 +319,10 @@ def check_append(before: int, entries: Sequence[bytes], tiles: Mapping[tuple[int
         raise ValueError(f"{len(entries)} entries after {before} do not make a head of size {head.size}")
     if tiles.keys() != completed_tiles(before, head.size) or not all(is_octets(t, MAX_TILE) for t in tiles.values()):
         raise ValueError(f"the tiles are not those of {MAX_TILE} bytes that entries {before} to {head.size} complete")
+
+
+def _no_log(path: Path) -> str:
+    return f"{path} holds no log: mount its disk or restore a copy; only for a new log, ask for the file to be made"
 
 
 def _write_tiles(sql: Connection, tiles: Mapping[tuple[int, int], bytes]) -> None:

@@ -54,13 +54,16 @@ class Survey:
     """What a store holds, as far as it can be relied on; `findings` say what cannot.
 
     Entries [0, `whole`) are those that were acknowledged. `hashes` is the tree over at least these, None if there is
-    nothing to rely on. `certified` is the stored certificate's checkpoint.
+    nothing to rely on. `certified` is the stored certificate's checkpoint. `doubtful_head`: beyond the certificate no
+    entry is missing and each agrees with its tile, at least one has a tile, and yet they do not lead to the head's
+    root: it may be the head that is damaged, and not they.
     """
 
     head: Head = field(default_factory=Head)
     certified: Checkpoint | None = None
     whole: int = 0
     hashes: Hashes | None = None
+    doubtful_head: bool = False
     findings: list[Finding] = field(default_factory=list)
     tiles: dict[tuple[int, int], bytes] = field(default_factory=dict)
     """Full tiles of `hashes` that the store lacks or has otherwise."""
@@ -133,7 +136,8 @@ def survey(store: Store, log_key: VerifierKey, policy: Policy | None = None) -> 
             for problem in store.integrity():
                 found.add(Level.CERTIFIED, "database", f"SQLite finds: {problem}")
         for stray in store.strays():
-            found.add(Level.UNCERTIFIED, stray, f"is beyond the head of size {found.head.size}")
+            what = f"is beyond the head of size {found.head.size}: one of the two is not as it was"
+            found.add(Level.UNCERTIFIED, stray, what)
     except StoreError as exc:
         found.add(Level.CERTIFIED, "database", str(exc))
         return found
@@ -148,14 +152,26 @@ def survey(store: Store, log_key: VerifierKey, policy: Policy | None = None) -> 
             found.add(Level.CERTIFIED, "entries", f"they do not lead to the root certified at size {certified.size}")
             found.add_entries(_suspects(store, computed, stored), "does not have the hash in its tile")
         else:
-            found.add(Level.UNCERTIFIED, "head", f"the stored entries do not lead to its root of size {size}")
+            _add_head(store, found, computed, stored)
     elif found.hashes is None:
-        found.add(Level.UNCERTIFIED, "head", f"the stored entries do not lead to its root of size {size}")
+        _add_head(store, found, computed, stored)
     elif certified is not None and root(found.hashes, certified.size) != certified.root:
         found.add(Level.CERTIFIED, "certificate", f"the entries have another root at its size {certified.size}")
     if found.hashes is not None:
         found.whole = _compare(store, found, found.hashes, stored)
     return found
+
+
+def _add_head(store: Store, found: Survey, computed: Sequence[bytes | None], stored: Sequence[bytes | None]) -> None:
+    """Note that the entries do not lead to the head's root, and whether their tiles speak for them."""
+    size = found.head.size
+    count = size // TILE_WIDTH
+    first = 0 if found.certified is None else found.certified.size // TILE_WIDTH
+    if first < count == len(computed):
+        agreeing = None not in computed[first:] and computed[first:] == stored[first:]
+        found.doubtful_head = agreeing and None not in _leaves(store, count * TILE_WIDTH, size)
+    what = ", but agree with their tiles" if found.doubtful_head else ""
+    found.add(Level.UNCERTIFIED, "head", f"the stored entries do not lead to its root of size {size}{what}")
 
 
 def _check_certificate(found: Survey, log_key: VerifierKey, policy: Policy | None) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from .checkpoint import Checkpoint
-from .errors import EquivocationError
+from .errors import DecodeError, EquivocationError
 from .foreign import ForeignCheckpoint, verify_foreign_checkpoint
 from .note import VerifierKey
 from .published import published_consistency_proof, verify_published
@@ -92,7 +92,12 @@ def verify_log(
     since = None
     if old is not None:
         before, _ = _verified(old, trusted, origin=origin)
-        if before.origin == checkpoint.origin and before.size == checkpoint.size and before.root != checkpoint.root:
+        if before.origin != checkpoint.origin:
+            raise DecodeError(
+                f"the checkpoint seen before is of {before.origin!r}, this log is {checkpoint.origin!r}: "
+                "compare it with that log"
+            )
+        if before.size == checkpoint.size and before.root != checkpoint.root:
             raise EquivocationError(
                 f"{checkpoint.origin} signed two roots for size {before.size}",
                 evidence=(bytes(old), note),

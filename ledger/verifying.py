@@ -30,6 +30,7 @@ Verdict = str | None
 
 _LARGEST_CHUNK: Final = 256
 _SMALLEST_CHUNK: Final = 32
+_CHUNK_BYTES: Final = 1024 * 1024
 _ATTEMPTS: Final = 3
 _GRACE: Final = 5.0
 
@@ -57,7 +58,7 @@ class VerifierPool:
     """Verifies entries in processes of its own. Any number of threads may call it.
 
     `keys` maps senders to their public keys of 32 bytes. With `workers=0` the calling thread verifies. Units: patience
-    in seconds, that a process may take for 256 entries before it is held for hung.
+    in seconds, that a process may take for 256 entries, or 1 MiB of them, before it is held for hung.
 
     The processes are started afresh (`spawn`), as a fork of a process with threads may hang: a script that makes a pool
     must do so under `if __name__ == "__main__"`.
@@ -111,7 +112,7 @@ class VerifierPool:
             self._check_open()
             return _verdicts(entries, keys, self._context)
         size = max(_SMALLEST_CHUNK, min(_LARGEST_CHUNK, -(-len(entries) // len(self._threads))))
-        chunks = [_Chunk(entries[at : at + size], keys) for at in range(0, len(entries), size)]
+        chunks = [_Chunk(part, keys) for part in _divided(entries, size)]
         with self._lock:
             self._check_open()
             for chunk in chunks:
@@ -187,6 +188,19 @@ class VerifierPool:
             case (worker.asked, list(verdicts)) if len(verdicts) == len(chunk.entries):
                 return verdicts
         raise VerifierError("a verifier process answered something else than it was asked")
+
+
+def _divided(entries: Sequence[bytes], most: int) -> list[Sequence[bytes]]:
+    """Neighbours together, at most so many and at most `_CHUNK_BYTES` of them; one entry at least."""
+    parts, start, taken = [], 0, 0
+    for at, entry in enumerate(entries):
+        if at > start and (at - start == most or taken + len(entry) > _CHUNK_BYTES):
+            parts.append(entries[start:at])
+            start, taken = at, 0
+        taken += len(entry)
+    if start < len(entries):
+        parts.append(entries[start:])
+    return parts
 
 
 def _serve(pipe: Connection, context: bytes) -> None:

@@ -15,7 +15,15 @@ from typing import Final, Protocol
 
 from .checkpoint import MAX_SIZE, Checkpoint, verify_checkpoint
 from .cosign import Cosignature, CosigningKey, cosign, cosigner
-from .errors import ConsistencyError, EquivocationError, LedgerError, SizeConflictError, StateError, StoreError
+from .errors import (
+    ConsistencyError,
+    DamagedStoreError,
+    EquivocationError,
+    LedgerError,
+    SizeConflictError,
+    StateError,
+    StoreError,
+)
 from .evidence import Equivocation, parse_equivocation
 from .merkle import HASH_SIZE, verify_consistency
 from .mldsa import MAX_NAME
@@ -95,20 +103,20 @@ class MemoryWitnessStore:
 class SqliteWitnessStore:
     """A witness's state in an SQLite file, synced to disk before a call returns. Threads and processes may share it.
 
+    With `readonly` it reads what is there and writes nothing, beside a witness or without; recording is a StateError.
+
     Raises:
         StoreError: the file cannot be opened, or is another program's.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
         self._lock = threading.Lock()
-        self._database = Database(path)
+        self._database = Database(path, readonly=readonly, shared=True)
         try:
-            self._database.require_tables(
-                state="id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, "
-                "root BLOB NOT NULL, note BLOB NOT NULL"
-            )
-            with self._database.transaction() as sql:  # a file of an earlier version has no such table
-                sql.execute("CREATE TABLE IF NOT EXISTS evidence (id INTEGER PRIMARY KEY CHECK (id = 1), bytes BLOB)")
+            if readonly and "state" not in self._database.tables():
+                raise DamagedStoreError(f"{self._database.path} holds no state of a witness")
+            if not readonly:
+                self._make_tables()
         except StoreError:
             self._database.close()
             raise
@@ -128,6 +136,8 @@ class SqliteWitnessStore:
     def evidence(self) -> bytes | None:
         """See `WitnessStore`."""
         with self._lock:
+            if self._database.readonly and "evidence" not in self._database.tables():
+                return None  # a file of an earlier version
             rows = self._database.query("SELECT bytes FROM evidence WHERE id = 1")
         return rows[0][0] if rows else None
 
@@ -140,6 +150,14 @@ class SqliteWitnessStore:
         """Close the file."""
         with self._lock:
             self._database.close()
+
+    def _make_tables(self) -> None:
+        self._database.require_tables(
+            state="id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, root BLOB NOT NULL, note BLOB NOT NULL"
+        )
+        if "evidence" not in self._database.tables():  # nor is it in a file of an earlier version
+            with self._database.transaction() as sql:
+                sql.execute("CREATE TABLE IF NOT EXISTS evidence (id INTEGER PRIMARY KEY CHECK (id = 1), bytes BLOB)")
 
     def _read(self) -> WitnessState | None:
         rows = self._database.query("SELECT size, root, note FROM state WHERE id = 1")

@@ -178,10 +178,13 @@ class Auditor:
     def _read(self) -> Transcript:
         published = read_published(self._folder.ledger)
         transcript = Transcript(published.entries, DirectoryBlobs(self._folder.blobs))
+        first_of: dict[bytes, int] = {}
+        for index, entry in enumerate(published.entries):
+            first_of.setdefault(entry, index)
         for ignored in transcript.replay.ignored:
-            say = self._error if ignored.hostile else self._note
+            first = first_of[published.entries[ignored.index]]
+            say = self._error if ignored.hostile and first == ignored.index else self._note
             kind = Kind(ignored.kind).name if ignored.kind in set(Kind) else f"kind {ignored.kind}"
-            first = published.entries.index(published.entries[ignored.index])
             copied = "" if first == ignored.index else f" (entry {first} again, byte for byte: the operator's doing)"
             sender = _shown(ignored.sender) if ignored.sender else "nobody"
             say(f"entry {ignored.index}{copied}", f"{kind} by {sender} has no effect: {ignored.reason}")
@@ -313,11 +316,14 @@ class Auditor:
             self._note_released(state)
             return
         computed = blob_digest(transcript.sum_of(state.ciphertexts()).encode())
-        if state.aggregate is None or state.aggregate.ciphertext != computed:
+        right = state.aggregate is not None and state.aggregate.ciphertext == computed
+        if not right:
             self._error(where, "the aggregate is not the sum of the cohort's ciphertexts")
+        agreed = len(state.attesting()) >= transcript.committee_of(state.number).policy.needed
+        say = self._note if right and agreed else self._error  # a quorum has the sum: a wrong vote changed nothing
         for name, vote in sorted({**state.votes, **state.late_votes}.items()):
             if vote.ciphertext != computed:
-                self._error(where, f"{name} voted for another sum than the cohort's ciphertexts give")
+                say(where, f"{name} voted for another sum than the cohort's ciphertexts give")
 
     def _note_released(self, state: RoundState) -> None:
         where, attesting = f"round {state.number}", state.attesting()
@@ -327,7 +333,7 @@ class Auditor:
             f"{', '.join(attesting)}",
         )
         for name in sorted({*state.votes, *state.late_votes} - set(attesting)):
-            self._error(where, f"{name} voted for another sum than the others; the updates to judge it by were deleted")
+            self._note(where, f"{name} voted for another sum than the others; the updates to judge it by were deleted")
 
     def _note_left_out(self, transcript: Transcript, state: RoundState) -> None:
         """Committed in time, there, well formed, and not counted: the operator left the client out."""
@@ -344,13 +350,9 @@ class Auditor:
 
     def _note_unnamed_blobs(self, transcript: Transcript) -> None:
         """A blob that no entry names does no harm: whoever lost a race may have left it."""
-        named = set[bytes]()
-        for ceremony in transcript.replay.ceremonies:
-            named |= transcript.deliveries(ceremony).named()
+        named = transcript.named()
         for state in transcript.replay.rounds:
-            named |= {state.model} | {commit.opened for _, commit in state.commits.values()}
-            named |= {answer.answer for attempt in state.attempts for answer in attempt.answers.values()}
-            named |= {body.ciphertext for body in (state.aggregate,) if body} | {b.model for b in (state.result,) if b}
+            named |= {commit.opened for _, commit in state.commits.values()}
         for digest in DirectoryBlobs(self._folder.blobs).digests():
             if digest not in named:
                 self._note(f"blob {digest.hex()}", "is named by no entry; nothing reads it")

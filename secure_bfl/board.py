@@ -113,6 +113,20 @@ class Transcript:
         plan = self.roster.plan
         return self.blobs.get(digest, size=EncryptedVector.encoded_size(plan.suite, plan.blocks))
 
+    def named(self) -> set[bytes]:
+        """The digests of all blobs that entries lead to, as far as they are there, apart from the updates'."""
+        digests = set[bytes]()
+        for ceremony in self.replay.ceremonies:
+            digests |= self.deliveries(ceremony).named()
+        for state in self.replay.rounds:
+            digests.add(state.model)
+            digests |= {answer.answer for attempt in state.attempts for answer in attempt.answers.values()}
+            if state.aggregate is not None:
+                digests.add(state.aggregate.ciphertext)
+            if state.result is not None:
+                digests.add(state.result.model)
+        return digests
+
     def sum_of(self, digests: tuple[bytes, ...]) -> EncryptedVector:
         """The sum of committed vectors. Run by: everybody who wants to know it.
 

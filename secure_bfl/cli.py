@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ledger.errors import escaped
+
 from .errors import DatasetError
 from .exitcodes import ExitCode, code_of
 from .ledger_cli import add_ledger, run_ledger
@@ -194,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         if getattr(options, "json", False):
             print(json.dumps({"error": str(exc), "exit_code": int(code)}))
-        print(f"secure-bfl: {exc}", file=sys.stderr)
+        print(f"secure-bfl: {escaped(exc)}", file=sys.stderr)
         return int(code)
 
 
@@ -278,7 +280,7 @@ def _verify(options: argparse.Namespace) -> int:
         print(json.dumps({"ok": verdict.ok, "findings": findings, "genesis": genesis, "rounds": verdict.rounds}))
     else:
         for finding in verdict.findings:
-            print(f"{finding.level}: {finding}")
+            print(f"{finding.level}: {escaped(finding)}")
         if verdict.ok:
             print(f"verified: {verdict.rounds} rounds follow from the files in {folder.path}; genesis {genesis}")
         else:

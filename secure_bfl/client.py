@@ -46,7 +46,7 @@ class Client:
             PrivacyError: the budget would be exceeded.
             ChainError: the ledger shows spending this odometer does not know: an older copy was restored.
         """
-        self._check_not_rolled_back(board)
+        self._take_over_spending(board)
         round_state = board.round(number)
         reservation = self._odometer.reserve(board.replay.context, number, board.roster.plan.round_event)
         if self.name not in round_state.spends:
@@ -57,11 +57,22 @@ class Client:
             board.append(spend, self.name, self.identity.signing_in(board.replay))
         return reservation
 
-    def _check_not_rolled_back(self, board: Board) -> None:
+    def _take_over_spending(self, board: Board) -> None:
+        """Every spend in this client's name is in its odometer, or another held its key then.
+
+        What was signed before members voted for the present key may be a thief's. It says nothing about this odometer,
+        and is reserved in it all the same: the ledger counts it, so the budget has to.
+        """
         known = {reservation.head for reservation in self._odometer.reservations}
+        standing = board.replay.standings[self.name]
+        admitted = standing.keys[standing.lineage].since if standing.lineage else -1
         for round_state in board.replay.rounds:
             spend = round_state.spends.get(self.name)
-            if spend is not None and spend.odometer not in known:
+            if spend is None or spend.odometer in known:
+                continue
+            if round_state.spent[self.name] < admitted:
+                self._odometer.reserve(board.replay.context, round_state.number, board.roster.plan.round_event)
+            else:
                 raise ChainError(
                     f"{self.name}: the ledger shows spending in round {round_state.number} that this odometer does not "
                     "know; an older copy was restored: bring back the newest one",

@@ -123,12 +123,16 @@ class Identity:
             raise StateError(f"{self.name} is not a party of this federation", culprits=(self.name,))
         return standing
 
-    def _next_signing(self, standing: "Standing") -> SigningKey:
-        """The newest key that no entry names yet: one of an attempt that a crash cut short, or drawn and kept now."""
+    def _waiting(self, standing: "Standing") -> list[SigningKey]:
+        """The kept keys that no entry brought into force, and that were drawn after all that were, the oldest first."""
         known = {key.public for key in standing.keys}
-        waiting = [key for public, key in self._signing_keys().items() if public not in known]
-        if waiting:
-            return waiting[-1]
+        waiting: list[SigningKey] = []
+        for public, key in self._signing_keys().items():
+            waiting = [] if public in known else [*waiting, key]
+        return waiting
+
+    def _draw(self) -> SigningKey:
+        """A new signing key, durably kept."""
         number = int(self._signing_names()[-1].partition("/")[2] or 0) + 1
         name = f"{_SIGNING}/{number}"
         self.secrets.put(name, os.urandom(_SEED))
@@ -137,11 +141,12 @@ class Identity:
     def rotate(self, board: "Board") -> None:
         """Replace the signing key, from the next entry on. The new seed is durable before anybody hears of its key.
 
-        Does nothing if the ledger shows it done and the former key is still kept: `forget_former_keys` ends a rotation.
-        So it can be called again after a crash anywhere.
+        Can be called again after a crash anywhere: before the entry is written it goes on with the seed that was drawn.
+        `forget_former_keys` ends a rotation.
 
         Raises:
-            StateError: not a party, or the key was revoked: members must vote for another one (`claim`).
+            StateError: not a party; or the key was revoked, or rotated as often as it can be: members must vote for
+                another one (`claim`); or a rotation is on the ledger and not ended.
             KeystoreError: the key in force is not kept here.
             StoreError: the new seed, or the entry, could not be written.
         """
@@ -152,23 +157,27 @@ class Identity:
         if standing.newest.public not in kept:
             raise KeystoreError(f"{self.name}: the keystore lacks the signing key that is in force")
         if any(key.public in kept for key in standing.keys[:-1]):
-            return
-        claim = self._claim(board.replay, standing)
+            raise StateError(
+                f"{self.name}: entry {standing.newest.since} gave it a new key already, and the former one is still "
+                "kept: have the log certified and call `forget_former_keys`, then rotate again"
+            )
+        waiting = self._waiting(standing)
+        key = waiting[-1] if waiting else self._draw()
+        claim = claim_key(board.replay.context, self.name, standing.number, key)
         body = KeyRotation(claim.number, claim.key, claim.proof)
         board.append(body, self.name, kept[standing.newest.public])
 
     def claim(self, replay: "Replay") -> KeyClaim:
-        """A claim to a new signing key, for members to vote on if the one in force is lost or revoked. The same one
-        until it counts.
+        """A claim to a new signing key, for members to vote on if the one in force is lost or revoked.
+
+        Each call draws another key, which nobody can have copied yet. All are kept; the one they vote for counts.
 
         Raises:
             StateError: not a party of this federation.
             StoreError: the new seed could not be written.
         """
-        return self._claim(replay, self._standing(replay))
-
-    def _claim(self, replay: "Replay", standing: "Standing") -> KeyClaim:
-        return claim_key(replay.context, self.name, standing.number, self._next_signing(standing))
+        standing = self._standing(replay)
+        return claim_key(replay.context, self.name, standing.number, self._draw())
 
     def revoke(self, board: "Board", reason: str) -> None:
         """Revoke the own signing key: nothing signed with it counts any more. Does nothing if that is done.

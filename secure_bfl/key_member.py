@@ -263,7 +263,9 @@ class KeyHolder:
         if sealing_seed:
             self._journal.claim(f"verdict/{board.deliveries(ceremony).identity.hex()}", _OPENED)
         board.append(
-            Complaint(ceremony.position, addend, sealing_seed), self.name, self.identity.signing_in(board.replay)
+            Complaint(ceremony.position, addend, ceremony.delivered[addend][1].deliveries, sealing_seed),
+            self.name,
+            self.identity.signing_in(board.replay),
         )
 
     def _pieces(self, board: Board, deliveries: Deliveries, *, complain: bool = False) -> dict[int, PieceKey]:

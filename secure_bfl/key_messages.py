@@ -107,6 +107,7 @@ class KeyAccept(Body):
 class Complaint(Body):
     """What was dealt for an addend fails this member's check. By a member.
 
+    `deliveries` is the digest of what was revealed for it: a complaint that comes late hits nobody who delivered since.
     At founding `sealing_seed` opens the complainant's sealing key, so that everybody repeats the check; it is empty
     where the fault is in public bytes, and always in a committee change.
     """
@@ -114,6 +115,7 @@ class Complaint(Body):
     kind: ClassVar[Kind] = Kind.COMPLAINT
     ceremony: Digest
     addend: int
+    deliveries: Digest
     sealing_seed: bytes
 
 

@@ -26,7 +26,6 @@ from .messages import (
 )
 from .roster import member_number
 from .rules import Effect, RuleError, require, rule
-from .standing import Standing
 
 if TYPE_CHECKING:
     from .replay import Replay
@@ -37,7 +36,8 @@ __all__ = ["expected_answers"]
 def _current(replay: "Replay", position: bytes) -> CeremonyState:
     ceremony = replay.ceremony
     which = f"{position.hex()[:16]} is of another ceremony than the newest one, {ceremony.position.hex()[:16]}"
-    require(position == ceremony.position, which, hostile=True)
+    earlier = any(position == other.position for other in replay.ceremonies)  # overtaken by another announcement
+    require(position == ceremony.position, which, hostile=not earlier)
     gone = f"the change to epoch {ceremony.epoch} was abandoned: a round opened before it was complete"
     require(not ceremony.abandoned, gone)
     return ceremony
@@ -74,13 +74,16 @@ def _(body: KeyCommit, replay: "Replay", sender: str, index: int) -> Effect:
 @rule.register(KeyReveal)
 def _(body: KeyReveal, replay: "Replay", sender: str, index: int) -> Effect:
     ceremony = _current(replay, body.ceremony)
-    _dealer(ceremony, sender)
+    mine = _dealer(ceremony, sender)
     missing = ceremony.absent()
     require(not missing, f"a reveal before {', '.join(missing)} committed")
     require(ceremony.committed, "holders of an addend committed to different dealings, as many to one as to another")
     due = ceremony.due(sender)
-    require(due, f"no addend waits for {sender}", hostile=True)
-    require(body.addends == due, f"{sender} is to deliver addends {list(due)}", hostile=True)
+    again = any(name == sender for addend, (name, _) in ceremony.delivered.items() if addend in body.addends)
+    # in a change, whose turn it is follows from who committed, and from complaints: an honest dealer can be overtaken
+    overtaken = not ceremony.founding and set(body.addends) <= set(mine) and not again
+    require(due, f"no addend waits for {sender}", hostile=not overtaken)
+    require(body.addends == due, f"{sender} is to deliver addends {list(due)}", hostile=not overtaken)
     return lambda: ceremony.delivered.update(dict.fromkeys(due, (sender, body)))
 
 
@@ -101,7 +104,13 @@ def _(body: KeyCheck, replay: "Replay", sender: str, index: int) -> Effect:
 def _(body: Complaint, replay: "Replay", sender: str, index: int) -> Effect:
     ceremony = _receiver(replay, body.ceremony, sender)
     require(not (replay.rounds if ceremony.founding else ceremony.ready), "a complaint after key generation")
-    require(body.addend in ceremony.delivered, f"addend {body.addend} was not delivered", hostile=True)
+    another = body.addend in ceremony.refused  # another member has complained about the same delivery
+    delivered = ceremony.delivered.get(body.addend)
+    if delivered is None:
+        raise RuleError(f"addend {body.addend} was not delivered", hostile=not another)
+    name, reveal = delivered
+    about = f"the complaint is about another delivery of addend {body.addend} than that of {name}"
+    require(body.deliveries == reveal.deliveries, about, hostile=not another)
     require(sender not in ceremony.checks, f"{sender} checked already", hostile=True)
     if ceremony.founding:
         require(sender not in ceremony.complaints, f"{sender} complained already")
@@ -110,7 +119,7 @@ def _(body: Complaint, replay: "Replay", sender: str, index: int) -> Effect:
     require(not body.sealing_seed, "no sealing key is opened in a committee change", hostile=True)
 
     def effect() -> None:
-        name, _ = ceremony.delivered.pop(body.addend)
+        del ceremony.delivered[body.addend]
         ceremony.refused.setdefault(body.addend, {})[name] = sender
 
     return effect
@@ -175,7 +184,7 @@ def _(body: CommitteeChange, replay: "Replay", sender: str, index: int) -> Effec
     require(changes < plan.committee_changes, f"the plan has {plan.committee_changes} changes", hostile=True)
     try:
         earlier = [ceremony.committee for ceremony in replay.ceremonies]
-        committee = replay.known.next_committee(body.epoch, body.threshold, body.parties, earlier, replay.used_keys())
+        committee = replay.known.next_committee(body.epoch, body.threshold, body.parties, earlier, replay.used)
         if isinstance(former.sharing, ShamirSharing):
             fitting = tuple(former.sharing.assignment(body.active)) == body.active
         else:
@@ -189,7 +198,7 @@ def _(body: CommitteeChange, replay: "Replay", sender: str, index: int) -> Effec
     def effect() -> None:
         replay.ceremonies.append(CeremonyState(committee, replay.root(), former, body.active, index))
         for party in body.parties:
-            replay.standings.setdefault(party.name, Standing()).admit(party.signing_key, index)
+            replay.admit(party, index)
 
     return effect
 

@@ -3,7 +3,7 @@
 <out>/public/   ledger/ (C2SP tiles and checkpoint)  blobs/  anchors/  model.safetensors
                 budget-report.{json,md,html}
 <out>/private/  run.json  <party>/ keystore, passphrase.txt (demo only), journal.sqlite, odometer.jsonl, outbox/,
-                witness.sqlite, log.sqlite; lock files beside what they guard
+                witness.sqlite, log.sqlite, founded; lock files beside what they guard
 """
 
 from dataclasses import dataclass

@@ -31,15 +31,23 @@ class KeyKind(StrEnum):
 def create_key(folder: Path, name: str, kind: KeyKind, passphrase: str) -> VerifierKey:
     """Make a new key in a folder and return its public side, which is also written there, into `vkey`.
 
+    The file `vkey` is made first, and by one caller only: what is returned is what the folder holds.
+
     Raises:
-        KeystoreError: the folder has a key already.
+        KeystoreError: the folder has a key already, or the passphrase is empty or not UTF-8 text.
         ValueError: the name is no key name.
         StoreError: it could not be written.
     """
     seed = os.urandom(_SEED_SIZE)
     public = _public(name, kind, _key(kind is KeyKind.WITNESS_ML_DSA, seed))
-    Keystore.create(folder / "keystore", passphrase, {_SEED: seed})
-    create_durably(folder / "vkey", f"{public.to_vkey()}\n".encode())
+    path = folder / "vkey"
+    if not create_durably(path, f"{public.to_vkey()}\n".encode()):
+        raise KeystoreError(f"{path} exists: a key is never replaced; choose another folder")
+    try:
+        Keystore.create(folder / "keystore", passphrase, {_SEED: seed})
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     return public
 
 

@@ -200,7 +200,7 @@ class Member:
         key, proof = (b"", b"") if claim is None else (claim.key, claim.proof)
         number = standing.number if claim is None else claim.number
         done = not standing.in_force if claim is None else any(key == known.public for known in standing.keys)
-        if not done and self.name not in standing.ballots.get(key, ()):
+        if not done and standing.ballots.get(self.name) != key:
             body = KeyRevocation(party, number, key, proof, reason)
             board.append(body, self.name, self.identity.signing_in(board.replay))
 

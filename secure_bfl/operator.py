@@ -7,7 +7,7 @@ by every auditor afterwards. It can stop a run; it cannot bend one. Every step d
 from collections.abc import Mapping
 from contextlib import suppress
 
-from ledger import BlobError, Certificate, CosigningWitness, sign_entry
+from ledger import BlobError, Certificate, CosigningWitness, blob_digest, sign_entry
 from protocols.errors import DecodeError, QuorumError
 from protocols.tckks import Adder, EncryptedVector, Purpose, ReplicatedSharing
 
@@ -101,14 +101,22 @@ class Operator:
         self._summed = (board.round(number).ciphertexts(), adder.total())
 
     def add_up(self, board: Board, number: int) -> None:
-        """Add the cohort's ciphertexts and announce the sum."""
+        """Add the cohort's ciphertexts and announce the sum.
+
+        If the sum is itself a ciphertext that a client committed to, which takes clients that make theirs from those of
+        others, the round is void: what is opened, and kept, would be somebody's update.
+        """
         round_state = board.round(number)
-        if round_state.aggregate is not None:
+        if round_state.aggregate is not None or round_state.void is not None:
             return
         digests = round_state.ciphertexts()
         if self._summed is None or self._summed[0] != digests:
             self._summed = (digests, board.sum_of(digests))
-        digest = board.blobs.put(self._summed[1].encode())
+        encoded = self._summed[1].encode()
+        if blob_digest(encoded) in board.replay.seen:
+            self.void_round(board, number, "the sum of the updates is a ciphertext that somebody committed to")
+            return
+        digest = board.blobs.put(encoded)
         board.append(Aggregate(number, digest), self.name, self.identity.signing_in(board.replay))
 
     def request(self, board: Board, number: int, witnesses: Mapping[str, CosigningWitness | None], *, now: int) -> None:
@@ -238,6 +246,8 @@ class Operator:
     def drop_blobs(self, board: Board, number: int, certificate: Certificate) -> None:
         """Delete the ciphertexts of a released round's cohort. What it decided stays: sum, votes, answers, model.
 
+        So does everything else that an entry names, should a client have committed to it as its update.
+
         The certificate must cover the release: until then a reader of the certified log would miss the ciphertexts.
         Can be done again after a crash anywhere.
 
@@ -251,5 +261,5 @@ class Operator:
         covered = state.released < head.size <= board.replay.size and board.replay.root(head.size) == head.root
         if not covered:
             raise StateError(f"no certificate covers the release of round {number} yet; certify and publish first")
-        for digest in state.ciphertexts():
+        for digest in set(state.ciphertexts()) - board.named():
             board.blobs.delete(digest)

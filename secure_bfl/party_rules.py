@@ -10,6 +10,7 @@ from ledger import SignatureError
 from .messages import KeyClaim, KeyRevocation, KeyRotation
 from .possession import verify_claim
 from .rules import Effect, RuleError, require, rule
+from .standing import MAX_ROTATIONS
 
 if TYPE_CHECKING:
     from .replay import Replay
@@ -18,7 +19,7 @@ __all__: list[str] = []
 
 
 def _check_new(replay: "Replay", claim: KeyClaim) -> None:
-    require(claim.key not in replay.used_keys(), "the new key was used before: every key is new", hostile=True)
+    require(claim.key not in replay.used, "the new key was used before: every key is new", hostile=True)
     try:
         verify_claim(replay.context, claim)
     except SignatureError as exc:
@@ -28,16 +29,22 @@ def _check_new(replay: "Replay", claim: KeyClaim) -> None:
 def _withdraw(replay: "Replay", voter: str) -> None:
     """Votes of a party whose key was revoked are not counted: the key may have been another's when they were cast."""
     for standing in replay.standings.values():
-        for key, voters in list(standing.ballots.items()):
-            standing.ballots[key] = tuple(name for name in voters if name != voter)
+        standing.ballots.pop(voter, None)
 
 
 @rule.register(KeyRotation)
 def _(body: KeyRotation, replay: "Replay", sender: str, index: int) -> Effect:
     standing = replay.standings[sender]
     require(body.number == standing.number, f"{sender} has key {standing.number}", hostile=True)
+    full = f"{sender} rotated {MAX_ROTATIONS} times since its key was admitted: members must vote for another one"
+    require(standing.number - standing.lineage < MAX_ROTATIONS, full, hostile=True)
     _check_new(replay, KeyClaim(sender, body.number, body.key, body.proof))
-    return lambda: standing.rotate(body.key, index)
+
+    def effect() -> None:
+        standing.rotate(body.key, index)
+        replay.used.add(body.key)
+
+    return effect
 
 
 @rule.register(KeyRevocation)
@@ -50,24 +57,30 @@ def _(body: KeyRevocation, replay: "Replay", sender: str, index: int) -> Effect:
     former = any(sender in committee.parties for committee in replay.committees)
     absent = f"{sender} is not in the committee of epoch {office.epoch}"
     require(sender in office.parties, absent, hostile=not former)
-    require(0 <= body.number <= standing.number, f"{body.party} has no key {body.number}", hostile=True)
+    unknown = f"{body.party} has no key {body.number}"
+    require(body.number >= 0, unknown, hostile=True)
+    require(body.number <= standing.number, unknown)  # an honest voter may know a longer history, which was lost since
     require(body.number >= standing.lineage, f"{body.party} was admitted again, with key {standing.lineage}")
     if body.key or body.proof:
         require(len(body.key) == 32 and len(body.proof) == 64, "a key has 32 bytes, its proof 64", hostile=True)
+        known = any(body.key == key.public for key in standing.keys)
+        require(not known, f"{body.party} has this key already")  # it rotated to the key that it had claimed
         _check_new(replay, KeyClaim(body.party, body.number, body.key, body.proof))
     else:
         require(standing.in_force, f"key {standing.number} of {body.party} was revoked already")
-    before = standing.ballots.get(body.key, ())
-    require(sender not in before, f"{sender} voted for this already", hostile=True)
+    require(standing.ballots.get(sender) != body.key, f"{sender} voted for this already", hostile=True)
+    require((sender, body) not in standing.heard, f"{sender} said this before, word by word; it changed its mind since")
 
     def effect() -> None:
-        voters = standing.ballots[body.key] = (*before, sender)
-        if sum(name in office.parties for name in voters) < office.policy.needed:
+        standing.ballots[sender] = body.key
+        standing.heard.add((sender, body))
+        if standing.support(body.key, office.parties) < office.policy.needed:
             return
         standing.revoke(index)
         _withdraw(replay, body.party)
         if body.key:
             standing.admit(body.key, index)
+            replay.used.add(body.key)
 
     return effect
 

@@ -23,6 +23,7 @@ __all__ = ["CeremonyState", "Ignored", "Replay", "RoundState"]
 
 _RULES = (key_rules, party_rules, round_rules)  # importing them registers their rules
 
+_FORMER_KEYS = 2  # how many keys before the newest one are tried, to tell a late entry from a forged one
 _ROLES: dict[Kind, Role] = {  # rotation and revocation are for everybody
     Kind.GENESIS: Role.OPERATOR,
     Kind.KEY_COMMIT: Role.MEMBER,
@@ -64,6 +65,7 @@ class Replay:
         self._tree = Tree()
         self.newest = b""  # SHA-256 of the entry that was applied last; an effect finds its own entry's here
         self.seen: set[bytes] = set()  # every digest that can no longer be committed as an update
+        self.used: set[bytes] = set()  # every public key that somebody has or had: no new key may be one of them
 
     @property
     def size(self) -> int:
@@ -137,19 +139,19 @@ class Replay:
         """Whether rounds can open: every founding member accepted the key."""
         return bool(self.ceremonies) and self.ceremonies[0].ready
 
-    def used_keys(self) -> frozenset[bytes]:
-        """Every public key that somebody has or had: no new key may be one of them."""
-        signing = frozenset(key.public for standing in self.standings.values() for key in standing.keys)
-        return signing | self.known.used_keys([ceremony.committee for ceremony in self.ceremonies])
+    def admit(self, party: Party, index: int) -> None:
+        """A party, or the next one of its name, takes part from this entry on, with all its keys."""
+        self.standings.setdefault(party.name, Standing()).admit(party.signing_key, index)
+        self.used.update(key for key in (party.signing_key, party.note_key, party.sealing_key) if key)
 
     def party(self, name: str) -> Party | None:
-        """A party by name, one of a committee in the making or of a former one among them.
+        """A party by name, one of a committee in the making, or of one that never came into office, among them.
 
         Its signing key is the one in force, or the last one if that was revoked.
         """
         if self.roster is None:
             return None
-        committees = [*self.committees, *(c.committee for c in self.ceremonies[-1:])]
+        committees = [*self.committees, *(ceremony.committee for ceremony in reversed(self.ceremonies))]
         for parties in (self.roster.parties, *(committee.parties for committee in committees)):
             if name in parties:
                 return replace(parties[name], signing_key=self.standings[name].newest.public)
@@ -212,15 +214,16 @@ class Replay:
     def _verify(self, entry: Entry) -> None:
         """The signature is of the sender's key in force.
 
-        One of a former key is not hostile: an honest party's entry can arrive after its key was replaced.
+        One of the last former keys is not hostile: an honest party's entry can arrive after its key was replaced.
         """
         standing = self.standings[entry.sender]
-        for number in range(len(standing.keys) - 1, -1, -1):
+        oldest = max(0, standing.number - _FORMER_KEYS)
+        for number in range(standing.number, oldest - 1, -1):
             key = standing.keys[number]
             try:
                 verify_entry(entry, key.public, context=self.context)
             except LedgerError as exc:
-                if number == 0:
+                if number == oldest:
                     raise RuleError(f"the signature does not verify: {exc}", hostile=True) from exc
                 continue
             if key.until is None:
@@ -252,6 +255,6 @@ class Replay:
             self.context = hashlib.sha256(entry.encoded).digest()
             self.ceremonies.append(CeremonyState(roster.committee, self.context))
             for party in roster.parties.values():
-                self.standings.setdefault(party.name, Standing()).admit(party.signing_key, index)
+                self.admit(party, index)
 
         return effect

@@ -3,7 +3,7 @@
 Spec: round §2.1 (v1).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Self
 
@@ -138,7 +138,7 @@ class Roster:
         threshold: int,
         parties: tuple[Party, ...],
         former: Sequence[Committee],
-        used: frozenset[bytes] = frozenset(),
+        used: Set[bytes] = frozenset(),
     ) -> Committee:
         """Check a later committee: the right names, and keys that nobody had before, in any of the `former` committees,
         those among them that never came into office, nor among those `used` otherwise.
@@ -147,7 +147,7 @@ class Roster:
             DecodeError, ValueError: it cannot be.
         """
         committee = Committee.of(self.origin, self.log_key, epoch, threshold, parties)
-        used = used.union(self.used_keys(former))
+        used = used | self.used_keys(former)
         for party in parties:
             if not used.isdisjoint((party.signing_key, party.note_key, party.sealing_key)):
                 raise DecodeError(f"{party.name} has a key that was used before: every epoch has fresh keys")

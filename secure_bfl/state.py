@@ -63,7 +63,7 @@ class Attempt:
 
 @dataclass(slots=True)
 class RoundState:
-    """One round so far. Keys are party names; `commits` keeps the entry's index beside it.
+    """One round so far. Keys are party names; `commits` keeps the entry's index beside it, `spent` is that of a spend.
 
     `epoch` is that of the committee in office when the round was opened, which serves it to its end. `closing` is what
     the votes are about (`cohort_digest`), empty while the round is open. `late_votes` came after the vote was over:
@@ -76,6 +76,7 @@ class RoundState:
     model: bytes
     epoch: int = 0
     spends: dict[str, BudgetSpend] = field(default_factory=dict)
+    spent: dict[str, int] = field(default_factory=dict)
     commits: dict[str, tuple[int, UpdateCommit]] = field(default_factory=dict)
     closed: int | None = None
     cohort: tuple[str, ...] = ()

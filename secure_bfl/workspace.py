@@ -24,6 +24,7 @@ from protocols.errors import ProtocolError
 from .board import Board
 from .client import Client
 from .errors import KeystoreError, OutputError
+from .founding import open_store
 from .identity import Identity
 from .journal import SqliteJournal
 from .keystore import PASSPHRASE_VARIABLE, Keystore
@@ -118,9 +119,14 @@ class Workspace:
         return Operator(self._identity(OPERATOR, Role.OPERATOR))
 
     def board(self, operator: Operator) -> Board:
-        """The log and the blobs, as far as they are."""
+        """The log and the blobs, as far as they are.
+
+        Raises:
+            StoreError: the log was begun before, and its file is missing or damaged.
+        """
         key = operator.identity.note
-        store = SqliteStore(PrivateFolder(self._private / OPERATOR).log)
+        path = PrivateFolder(self._private / OPERATOR).log
+        store = open_store(path.parent, self.public.ledger, lambda create: SqliteStore(path, create=create))
         log = Log(store, f"secure-bfl/{key.public.hex()[:16]}", key)
         self._open.append(log)
         return Board(log, DirectoryBlobs(self.public.blobs))

@@ -10,10 +10,11 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from ..certifying import CosigningWitness, certify
-from ..checkpoint import verify_checkpoint
+from ..errors import DamagedStoreError, LedgerError, StoreError
 from ..log import Log
 from ..note import VerifierKey
 from ..policy import Certificate, Policy
@@ -23,6 +24,8 @@ from .entries import ADD_ENTRIES, entries_app
 from .log import static_app
 
 __all__ = ["LogService", "log_context"]
+
+_TIMEOUT: Final = 5.0
 
 
 def log_context(log_key: VerifierKey) -> bytes:
@@ -37,7 +40,7 @@ class LogService:
     """The application and the recurring work of one log. Its methods may be called from different threads.
 
     `witnesses` maps names of the policy to witnesses, None for one that has no address. `directory` is what is
-    published and served; `clock` gives POSIX seconds.
+    published and served; `clock` gives POSIX seconds; `timeout` is what witnesses are given together, in seconds.
     """
 
     def __init__(
@@ -47,35 +50,72 @@ class LogService:
         witnesses: Mapping[str, CosigningWitness | None],
         directory: Path,
         clock: Callable[[], int],
+        *,
+        timeout: float = _TIMEOUT,
     ) -> None:
         self._sequencer = sequencer
         self._policy = policy
         self._witnesses = dict(witnesses)
         self._directory = Path(directory)
         self._clock = clock
+        self._timeout = timeout
+        self._is_published = False  # the certificate that the log keeps
         self.app = _routed(entries_app(sequencer), static_app(directory))
 
     def certify_and_publish(self) -> Certificate | None:
         """Have what was added since the last certificate cosigned, and publish it; None if there is nothing new.
 
+        A certificate that the policy does not accept, as it was changed, is made anew. A folder that could not be
+        written, or a call that was interrupted, is made good by the next call.
+
         Raises:
             QuorumError: too few witnesses cosigned; entries are taken all the same. Call again later.
             EquivocationError: a witness proved that this log signed two roots for one size.
-            StoreError: the store or the published folder failed.
+            ConsistencyError: the published folder holds another history.
+            StoreError: the published folder failed, and entries are taken all the same; or the store, and they are not.
             StateError: the sequencer is closed.
         """
         with self._sequencer.exclusively() as log:
-            kept = log.certified()
-            certified = 0 if kept is None else verify_checkpoint(kept, log.verifier).size
-            if log.size == certified:
-                if kept is not None:  # a call that was interrupted before it published is made good
-                    publish(log, self._policy.verify(kept), self._directory)
-                return None
-            pinned = _Pinned(log, self._sequencer.exclusively)
-        certificate = certify(pinned, self._witnesses, self._policy, now=self._clock())
-        with self._sequencer.exclusively() as log:
-            publish(log, certificate, self._directory)
+            kept = self._kept(log)
+            if log.size == (0 if kept is None else kept.checkpoint.size):
+                pinned = None
+            else:
+                pinned = _Pinned(log, self._sequencer.exclusively)
+        if pinned is None:
+            if kept is not None:
+                self._publish(kept)
+            return None
+        try:
+            certificate = certify(pinned, self._witnesses, self._policy, now=self._clock(), timeout=self._timeout)
+        except LedgerError:
+            if kept is not None and not self._is_published:
+                self._publish(kept)
+            raise
+        self._is_published = False
+        self._publish(certificate)
         return certificate
+
+    def _kept(self, log: Log) -> Certificate | None:
+        """The certificate that the log keeps, if this policy accepts it."""
+        note = log.certified()
+        try:
+            return None if note is None else self._policy.verify(note)
+        except LedgerError:
+            return None
+
+    def _publish(self, certificate: Certificate) -> None:
+        """Publish. What fails in the folder is raised only when the log is free: its store is whole."""
+        failure: StoreError | None = None
+        with self._sequencer.exclusively() as log:
+            try:
+                publish(log, certificate, self._directory)
+            except DamagedStoreError:
+                raise
+            except StoreError as exc:
+                failure = exc
+        if failure is not None:
+            raise failure
+        self._is_published = True
 
 
 class _Pinned:

@@ -7,13 +7,14 @@ compare-and-swap decides between them.
 
 from __future__ import annotations
 
+import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from ..checkpoint import MAX_SIZE, parse_checkpoint
+from ..checkpoint import MAX_SIZE, parse_checkpoint, verify_checkpoint
 from ..cosign import verify_cosignature
 from ..errors import (
     ConsistencyError,
@@ -23,6 +24,7 @@ from ..errors import (
     SignatureError,
     SizeConflictError,
     StateError,
+    escaped,
 )
 from ..evidence import MAX_EVIDENCE, Equivocation, parse_equivocation
 from ..merkle import HASH_SIZE
@@ -155,13 +157,13 @@ def _answer(witnesses: Mapping[str, Witness], clock: Callable[[], int], environ:
         return _Answer(413, f"a request has at most {MAX_ADD_CHECKPOINT} bytes\n")
     try:
         return _cosigned(witnesses, clock, environ["wsgi.input"].read(int(length)))
-    except LedgerError as exc:  # the storage: the reason is for the operator
-        environ["wsgi.errors"].write(f"add-checkpoint: {type(exc).__name__}: {exc}\n")
+    except Exception as exc:  # noqa: BLE001 - the storage, the clock, or a defect: the reason is for the operator alone
+        environ["wsgi.errors"].write(f"add-checkpoint: {type(exc).__name__}: {escaped(exc)}\n")
         return _Answer(500, "the witness cannot record checkpoints now\n")
 
 
 def _cosigned(witnesses: Mapping[str, Witness], clock: Callable[[], int], body: bytes) -> _Answer:
-    """The answer to one request. Raises LedgerError where the storage fails."""
+    """The answer to one request. Raises what the storage raises where it fails."""
     try:
         asked = parse_add_checkpoint(body)
         checkpoint = parse_checkpoint(parse_note(asked.note).text)
@@ -189,7 +191,7 @@ def _cosigned(witnesses: Mapping[str, Witness], clock: Callable[[], int], body: 
 
 
 class RemoteWitness:
-    """A witness behind HTTP, for `ledger.log.certify`. One thread at a time.
+    """A witness behind HTTP, for `ledger.log.certify`. While a thread waits for its answer, another is turned away.
 
     `client` has the witness's submission prefix as its address, `key` is the witness's. Its answers are verified here.
     """
@@ -198,6 +200,7 @@ class RemoteWitness:
         self._client = client
         self._key = key
         self._size = 0
+        self._asked = threading.Lock()
 
     @property
     def verifier(self) -> VerifierKey:
@@ -219,7 +222,7 @@ class RemoteWitness:
             SignatureError: the log's signature was refused, or the answer is not signed by the witness.
             SizeConflictError, EquivocationError, ConsistencyError: as the witness raises them.
             RemoteError: any other answer.
-            OSError: the witness cannot be reached.
+            OSError: the witness cannot be reached, or has not answered the last request yet.
             ValueError: the proof is longer than a request may hold.
         """
         parsed = parse_note(note)
@@ -228,17 +231,21 @@ class RemoteWitness:
             raise ConsistencyError(f"a checkpoint of size {checkpoint.size} does not extend size {old_size}")
         answer = self._post(AddCheckpoint(old_size, tuple(proof), bytes(note)).encode())
         if answer.status != 200:
-            raise self._refused(answer, checkpoint.origin)
+            raise self._refused(answer, bytes(note), checkpoint.origin)
         line = self._line(answer, parsed.text)
         self._size = checkpoint.size
         return line
 
     def _post(self, body: bytes) -> Response:
         """Ask, and once more if the kept connection was closed meanwhile: asking twice does no harm."""
+        if not self._asked.acquire(blocking=False):
+            raise TimeoutError(f"{self._key.name} has not answered the last request yet")
         try:
             return self._client.post(_PATH, body, limit=MAX_EVIDENCE)
         except ConnectionError:
             return self._client.post(_PATH, body, limit=MAX_EVIDENCE)
+        finally:
+            self._asked.release()
 
     def _line(self, answer: Response, text: str) -> str:
         culprits = (self._key.name,)
@@ -255,7 +262,7 @@ class RemoteWitness:
             raise DecodeError(f"{self._key.name} answered no signature lines: {exc}", culprits=culprits) from exc
         return ours[0].line()
 
-    def _refused(self, answer: Response, origin: str) -> LedgerError:
+    def _refused(self, answer: Response, note: bytes, origin: str) -> LedgerError:
         name, culprits = self._key.name, (self._key.name,)
         said = ascii(answer.body[:200].decode("utf-8", "replace").strip())
         kind = answer.content_type.partition(";")[0].strip().lower()
@@ -274,19 +281,20 @@ class RemoteWitness:
                 self._size = size
                 return SizeConflictError(f"{name} needs a proof from size {self._size}", size=self._size)
             case 409 if kind == _EVIDENCE:
-                return self._equivocation(answer.body, origin)
+                return self._equivocation(answer.body, note, origin)
             case 409 | 422:
                 return ConsistencyError(f"{name} refuses the checkpoint as inconsistent: {said}")
         return RemoteError(
             f"{self._client.url}: {name} answered with status {answer.status}: {said}", culprits=culprits
         )
 
-    def _equivocation(self, body: bytes, origin: str) -> LedgerError:
+    def _equivocation(self, body: bytes, note: bytes, origin: str) -> LedgerError:
         try:
             found = parse_equivocation(body)
             proven = found.verify()
             if proven.origin != origin:
                 raise DecodeError(f"it is against {proven.origin}")
+            verify_checkpoint(note, found.log_key)  # anybody can make evidence against a key of his own
         except LedgerError as exc:
             message = f"{self._key.name} claims an equivocation that its evidence does not prove: {exc}"
             return DecodeError(message, culprits=(self._key.name,))

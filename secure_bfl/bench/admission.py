@@ -117,7 +117,7 @@ def admit_over_http(prepared: Prepared, *, callers: int, workers: int) -> Admiss
 def _sequencer(prepared: Prepared, workers: int) -> Iterator[tuple[Sequencer, VerifierPool]]:
     with TemporaryDirectory() as folder, VerifierPool(prepared.keys, context=_CONTEXT, workers=workers) as pool:
         pool.check(prepared.batches[0])  # until the processes have started
-        log = Log(SqliteStore(Path(folder) / "log.sqlite"), _ORIGIN, _key("sequencer"))
+        log = Log(SqliteStore(Path(folder) / "log.sqlite", create=True), _ORIGIN, _key("sequencer"))
         try:
             yield Sequencer(log, pool), pool
         finally:

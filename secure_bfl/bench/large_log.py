@@ -78,7 +78,7 @@ def bare_rate(count: int, batch: int) -> float:
 def append_rate(count: int, batch: int) -> float:
     """Unsigned entries a second into a log on disk, one commit a batch."""
     with TemporaryDirectory() as folder:
-        log = Log(SqliteStore(Path(folder) / "log.sqlite"), _ORIGIN, _key())
+        log = Log(SqliteStore(Path(folder) / "log.sqlite", create=True), _ORIGIN, _key())
         try:
             return _rate(log.append_all, count, batch)
         finally:
@@ -95,7 +95,7 @@ def _rate(append: Callable[[list[bytes]], object], count: int, batch: int) -> fl
 
 def grow(path: Path, sizes: tuple[int, ...], say: Callable[[str], None]) -> list[tuple[int, float]]:
     """Make a log that has these sizes one after the other, certified at each; the rate of appending up to each."""
-    log = Log(SqliteStore(path), _ORIGIN, _key())
+    log = Log(SqliteStore(path, create=True), _ORIGIN, _key())
     member = SigningKey.from_seed(b"member".ljust(32, b"\x00"))
     witness = Witness("member", member, log.verifier, MemoryWitnessStore())
     policy = Policy(_ORIGIN, log.verifier, (witness.verifier,))
@@ -126,7 +126,7 @@ def _peak_mib() -> float | None:
 def main() -> int:
     """Open the log at the path given, prove and verify entries everywhere in it; print what it took."""
     began = time.perf_counter()
-    log = Log(SqliteStore(Path(sys.argv[1])), _ORIGIN, _key())
+    log = Log(SqliteStore(Path(sys.argv[1]), create=True), _ORIGIN, _key())
     opened = time.perf_counter() - began
     root, times = log.root(log.size), []
     for number in range(_PROOFS):

@@ -29,7 +29,7 @@ class _Target:
 
     place: str
     published: Path | None
-    cosigned: int
+    cosigned: int | None
 
     @property
     def is_file(self) -> bool:
@@ -75,7 +75,8 @@ def _repaired(target: _Target, key: VerifierKey, *, give_up: bool) -> list[str]:
         raise ValueError("a PostgreSQL log is not repaired but restored from its standby")
     result = repair(Path(target.place), key, give_up=give_up, cosigned=target.cosigned)
     done = [f"made tile {index} of level {level} again" for level, index in result.tiles]
-    done += [f"gave up entry {index}" for index in result.given_up]
+    if result.given_up:
+        done.append(f"gave up entries {result.given_up.start} to {result.given_up.stop - 1}")
     return [*done, f"what was changed is kept in {result.copy}"] if result.copy is not None else done
 
 
@@ -97,12 +98,12 @@ def _of_run(folder: Path, given: _Target) -> _Target:
     else:
         place, public = PrivateFolder(private / OPERATOR).log, PublicFolder.of(folder).ledger
         for state in sorted(private.glob("*/witness.sqlite")):
-            given = replace(given, cosigned=max(given.cosigned, _cosigned(state)))
+            given = replace(given, cosigned=max(given.cosigned or 0, _cosigned(state)))
     return replace(given, place=str(place), published=given.published or (public if public.is_dir() else None))
 
 
 def _cosigned(path: Path) -> int:
-    store = SqliteWitnessStore(path)
+    store = SqliteWitnessStore(path, readonly=True)
     try:
         state = store.load()
     finally:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ledger import LedgerError, VerifierKey, parse_vkey
+from ledger.errors import escaped
 
 from ..log_keys import KeyKind
 
@@ -137,7 +138,7 @@ def _add_fsck(subjects: Any) -> None:
     fsck.add_argument("--repair", action="store_true", help="mend what can be mended without loss")
     fsck.add_argument("--give-up", action="store_true", help="with --repair: cut off what is damaged at the end")
     fsck.add_argument(
-        "--cosigned", type=int, default=0, metavar="N", help="with --give-up: the largest size any witness cosigned"
+        "--cosigned", type=int, metavar="N", help="with --give-up: the largest size any witness cosigned; 0 if none did"
     )
     fsck.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
@@ -209,4 +210,4 @@ def _vkey(text: str) -> VerifierKey:
     try:
         return parse_vkey(text)
     except LedgerError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from exc
+        raise argparse.ArgumentTypeError(escaped(exc)) from exc

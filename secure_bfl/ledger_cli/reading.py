@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ledger import LedgerError, VerifierKey, read_bounded
+from ledger.errors import escaped
 
 from ..errors import OutputError
 from ..exitcodes import ExitCode
@@ -56,8 +58,8 @@ def _trusted(options: argparse.Namespace) -> "VerifierKey | TrustPolicy":
 
 
 def print_result(options: argparse.Namespace, result: dict[str, Any], lines: list[str]) -> None:
-    """Print a result: one JSON object with `--json`, else its lines."""
-    print(json.dumps(result) if options.json else "\n".join(lines))
+    """Print a result: one JSON object with `--json`, else its lines, whatever strangers wrote in them."""
+    print(json.dumps(result) if options.json else "\n".join(map(escaped, lines)))
 
 
 def verify_published_log(options: argparse.Namespace) -> ExitCode:
@@ -125,7 +127,7 @@ def _verify_log(options: argparse.Namespace, trusted: "VerifierKey | TrustPolicy
             f"root       {report.root.hex()}",
             f"signed by  {', '.join(report.signers)}",
             *([f"extends    the checkpoint of size {report.since}"] if report.since is not None else []),
-            *(f"extension  {ascii(line)[1:-1]} (the log's word; nobody checks it)" for line in report.extensions),
+            *(f"extension  {line} (the log's word; nobody checks it)" for line in report.extensions),
         ],
     )
     return ExitCode.OK
@@ -176,5 +178,8 @@ def print_policy(options: argparse.Namespace) -> ExitCode:
         replay.apply(entry)
     if replay.context != options.genesis:
         raise ValueError(f"this is another federation: its genesis is {replay.context.hex()}")
-    print(replay.committee.policy.to_file().decode(), end="")
+    text = replay.committee.policy.to_file().decode()
+    if sys.stdout.isatty():  # a file gets the policy's own bytes
+        text = "".join(f"{escaped(line)}\n" for line in text.removesuffix("\n").split("\n"))
+    print(text, end="")
     return ExitCode.OK

@@ -11,16 +11,22 @@ from pathlib import Path
 from typing import Any, Final
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from ledger import LedgerError
+from ledger import StoreError
+from ledger.errors import escaped
+from ledger.note import ED25519
 
 from ..errors import KeystoreError, OutputError
 from ..exitcodes import ExitCode
+from ..founding import open_store
 from ..log_keys import KeyKind
 from .reading import read_file
 
 __all__ = ["be_witness", "make_key", "run_log", "serve_log"]
 
 _WITNESS_SECONDS: Final = 5.0
+"""What one witness, and all of them together, are given to answer."""
+_STOP_SECONDS: Final = 2.0
+"""What a certification that is under way is given to end by itself. It may be cut off at any moment."""
 
 
 def _listen(app: Any, options: argparse.Namespace) -> ExitCode:
@@ -69,11 +75,24 @@ def be_witness(options: argparse.Namespace) -> ExitCode:
 
     from ..log_keys import open_key
 
+    origins = [log_key.name for log_key in options.log]
+    for origin in origins:
+        if origins.count(origin) > 1:
+            raise ValueError(f"two keys of {origin}: a witness knows one key of a log; a new key needs a new origin")
     public, key = open_key(options.dir, _passphrase())
+    if public.kind == ED25519:
+        raise KeystoreError(f"{options.dir} has a log's key: a witness has its own, see `keygen --kind witness`")
     witnesses: dict[str, Witness] = {}
     for log_key in options.log:
-        name = hashlib.sha256(log_key.to_vkey().encode()).hexdigest()[:16]
-        witnesses[log_key.name] = Witness(public.name, key, log_key, SqliteWitnessStore(options.dir / f"{name}.sqlite"))
+        # The state belongs to the origin, as cosignatures do: they do not name the log's key. A witness that began
+        # anew for another key of the log would cosign a second history, which the first key can sign too.
+        path = options.dir / f"{hashlib.sha256(log_key.name.encode()).hexdigest()[:16]}.sqlite"
+        witness = Witness(public.name, key, log_key, SqliteWitnessStore(path))
+        try:
+            _ = witness.size
+        except StoreError as exc:
+            raise StoreError(f"{path}: {exc}; if the log has a new key, it needs a new origin") from exc
+        witnesses[log_key.name] = witness
 
     def report() -> None:
         for origin, witness in witnesses.items():
@@ -83,7 +102,7 @@ def be_witness(options: argparse.Namespace) -> ExitCode:
                 path = options.dir / f"{name}.equivocation"
                 if not path.exists():
                     write_durably(path, found.encode())
-                    print(f"secure-bfl: {origin} signed two histories; the evidence is in {path}", file=sys.stderr)
+                    _say(f"{origin} signed two histories; the evidence is in {path}")
 
     app = witness_app(witnesses, _now)
 
@@ -102,6 +121,10 @@ def be_witness(options: argparse.Namespace) -> ExitCode:
     report()
     print(public.to_vkey())
     return _listen(watched, options)
+
+
+def _say(news: str) -> None:
+    print(f"secure-bfl: {escaped(news)}", file=sys.stderr, flush=True)
 
 
 def _now() -> int:
@@ -146,22 +169,25 @@ def run_log(options: argparse.Namespace) -> ExitCode:
     public, key = open_key(options.dir, _passphrase())
     if policy.log_key != public or not isinstance(key, SigningKey):
         raise ValueError(f"{options.policy} is the policy of {policy.log_key.to_vkey()}, the log's key is another")
-    clients = {name: HttpClient(url, timeout=_WITNESS_SECONDS) for name, url in addresses.items() if url}
+    seconds = _WITNESS_SECONDS
+    clients = {name: HttpClient(url, timeout=seconds, deadline=seconds) for name, url in addresses.items() if url}
     witnesses = {
         witness.name: RemoteWitness(clients[witness.name], witness) if witness.name in clients else None
         for witness in policy.witnesses
     }
-    store: Store
-    if options.postgres is None:
-        store = SqliteStore(options.dir / "log.sqlite")
-    else:
+
+    def opened(create: bool) -> Store:
+        if options.postgres is None:
+            return SqliteStore(options.dir / "log.sqlite", create=create)
         from ledger.postgres import PostgresStore
 
-        store = PostgresStore(options.postgres)
+        return PostgresStore(options.postgres, create=create)
+
+    store = open_store(options.dir, options.dir / "public", opened)
     log = Log(store, public.name, key)
     pool = VerifierPool(senders, context=log_context(public), workers=options.workers)
     sequencer = Sequencer(log, pool)
-    service = LogService(sequencer, policy, witnesses, options.dir / "public", _now)
+    service = LogService(sequencer, policy, witnesses, options.dir / "public", _now, timeout=seconds)
     stop = threading.Event()
     recurring = threading.Thread(target=_certify_for_ever, args=(service, options.every, stop), daemon=True)
     recurring.start()
@@ -170,7 +196,7 @@ def run_log(options: argparse.Namespace) -> ExitCode:
         return _listen(service.app, options)
     finally:
         stop.set()
-        recurring.join()
+        recurring.join(_STOP_SECONDS)
         sequencer.close()
         pool.close()
         log.close()
@@ -184,12 +210,12 @@ def _certify_for_ever(service: Any, every: float, stop: threading.Event) -> None
     while not stop.wait(every):
         try:
             certificate = service.certify_and_publish()
-        except (LedgerError, OSError) as exc:
-            news = f"not certified: {exc}"
+        except Exception as exc:  # noqa: BLE001 - whatever a stranger or a defect brings about, it goes on
+            news = f"not certified: {type(exc).__name__}: {exc}"
         else:
             if certificate is None:
                 continue
             news = f"certified {certificate.checkpoint.size} entries"
-        if news != said:
-            print(f"secure-bfl: {news}", file=sys.stderr, flush=True)
+        if news != said and not stop.is_set():
+            _say(news)
         said = news

@@ -58,9 +58,10 @@ EFFECTS = {
     "datetime": ("secure_bfl.*",),
     "secrets": ("secure_bfl.*",),
     "http": ("ledger.web.*",),
-    "socket": (),
+    "socket": ("ledger.web.client",),
     "ssl": ("ledger.web.*",),
     "threading": (
+        "ledger.certifying",
         "ledger.files",
         "ledger.sequencer",
         "ledger.verifying",

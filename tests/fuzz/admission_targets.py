@@ -89,7 +89,9 @@ def add_entries(data: bytes) -> None:
         log = Log(MemoryStore(), ORIGIN, key_of("sequencer"))
         admissions = Sequencer(log, pool).admit(entries)
     good = [entry for entry, each in zip(entries, admissions, strict=True) if each.index is not None]
-    assert log.entries() == good
+    assert log.entries() == list(dict.fromkeys(good))
+    for entry, each in zip(entries, admissions, strict=True):
+        assert each.index is None or log.entry(each.index) == entry
     assert decode_admissions(encode_admissions(admissions), len(entries)) == admissions
 
 

@@ -127,7 +127,7 @@ def blob_seeds() -> Sequence[bytes]:
 def log_database(data: bytes) -> None:
     path = emptied("log") / "log.sqlite"
     path.write_bytes(data)
-    store = SqliteStore(path)
+    store = SqliteStore(path, create=True)
     try:
         log = Log(store, ORIGIN, key_of("sequencer"))
         log.entries()
@@ -146,7 +146,7 @@ def file_of(path: Path) -> bytes:
 
 def log_database_seeds() -> Sequence[bytes]:
     path = emptied("seed") / "log.sqlite"
-    federation = Federation(SqliteStore(path))
+    federation = Federation(SqliteStore(path, create=True))
     federation.grow(5)
     federation.store.close()
     return [file_of(path)]

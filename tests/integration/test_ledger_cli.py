@@ -1,23 +1,23 @@
-"""`secure-bfl ledger …` on a real run, and as real processes: a log, four witnesses, and those who verify it."""
+"""`secure-bfl ledger …` on a real run, and on published logs of strangers."""
 
-import os
+import contextlib
+import io
 import re
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from ledger import SigningKey, parse_vkey, sign_entry
-from ledger.web import HttpClient
-from ledger.web.entries import submit
-from ledger.web.service import log_context
+from ledger import (
+    Checkpoint,
+    Log,
+    MemoryStore,
+    Policy,
+    SigningKey,
+)
+from ledger.note import sign_note
+from ledger.tile import Tile, encode_bundle
 from secure_bfl import PublicFolder
+from secure_bfl.cli import main
 from tests.integration.commands import call
 from tests.integration.conftest import FinishedRun
 from tests.integration.published import flip
@@ -139,82 +139,69 @@ def test_refused_usage(arguments: tuple[str, ...]) -> None:
     assert call("ledger", *arguments).code in (2, 8)
 
 
-@dataclass
-class Process:
-    """One `secure-bfl ledger` process and where it listens."""
-
-    process: subprocess.Popen[str]
-    url: str
+CONTROLS = "x\x9b2J\x9b1;32mverified\x9b0m\u202e\x7f"
 
 
-@contextmanager
-def started(*arguments: str | Path) -> Iterator[Process]:
-    """Start a service, wait until it listens, and stop it in the end as a service manager would."""
-    command = [sys.executable, "-W", "ignore", "-m", "secure_bfl", "ledger", *map(str, arguments), "--port", "0"]
-    environment = {**os.environ, **PASSPHRASE, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if line.startswith("listening on "):
-                    yield Process(process, line.split()[-1])
-                    break
-            else:
-                raise AssertionError(f"{command} did not listen, exit code {process.wait()}")
-        finally:
-            process.terminate()
-            assert process.wait(timeout=20) in (0, -signal.SIGKILL)
+def test_nothing_that_strangers_write_reaches_the_terminal(tmp_path: Path) -> None:
+    log = Log(MemoryStore(), "log.example", SENDER)
+    log.append(b"entry")
+    publish_with(log, tmp_path / "extended", f"{CONTROLS}\n")
+    found = call("ledger", "verify", tmp_path / "extended", "--vkey", log.verifier.to_vkey())
+    assert found.code == 0, found.err
+    assert r"extension  x\x9b2J\x9b1;32mverified\x9b0m\u202e\x7f (the" in found.out
+    other = Log(MemoryStore(), CONTROLS, SENDER)
+    other.append(b"entry")
+    publish_with(other, tmp_path / "other", "")
+    refused = call("ledger", "verify", tmp_path / "other", "--vkey", log.verifier.to_vkey())
+    assert refused.code == 1
+    missing = call("ledger", "verify", tmp_path / CONTROLS, "--vkey", log.verifier.to_vkey())
+    assert missing.code == 8
+    assert r"x\x9b2J" in missing.err
+    usage = call("ledger", "verify", tmp_path, "--vkey", f"a+{CONTROLS}")
+    assert usage.code == 2
+    for answer in (found, refused, missing, usage):
+        for line in (answer.out + answer.err).split("\n"):
+            assert line.isprintable()
 
 
-@pytest.mark.slow
-def test_a_log_and_four_witnesses_as_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in PASSPHRASE.items():
-        monkeypatch.setenv(name, value)
-    log = call("ledger", "keygen", tmp_path / "log", "--name", "log.example/ward").out.strip()
-    kinds = {"w1": "witness", "w2": "witness", "w3": "witness", "w4": "witness-ml-dsa"}
-    keys = {
-        name: call("ledger", "keygen", tmp_path / name, "--name", name, "--kind", kind).out.strip()
-        for name, kind in kinds.items()
-    }
-    assert call("ledger", "keygen", tmp_path / "log", "--name", "again").code == 6
-    (tmp_path / "senders").write_text(f"# who may append\nalice {SENDER.public.hex()}\n", encoding="utf-8")
-    with (
-        started("witness", tmp_path / "w1", "--log", log) as one,
-        started("witness", tmp_path / "w2", "--log", log) as two,
-        started("witness", tmp_path / "w4", "--log", log) as four,
-    ):
-        urls = {"w1": one.url, "w2": two.url, "w3": "http://127.0.0.1:9", "w4": four.url}
-        lines = [f"log {log}", *(f"witness {n} {key} {urls[n]}" for n, key in keys.items())]
-        lines += ["group all 3 w1 w2 w3 w4", "quorum all", ""]
-        policy = tmp_path / "log.policy"
-        policy.write_text("\n".join(lines), encoding="utf-8")
-        arguments = ("run", tmp_path / "log", "--senders", tmp_path / "senders", "--policy", policy, "--every", "0.2")
-        context = log_context(parse_vkey(log))
-        entries = [sign_entry(1, "alice", {1: i}, SENDER, context=context) for i in range(300)]
-        with started(*arguments) as running, HttpClient(running.url) as client:
-            assert [a.index for a in submit(client, entries)] == list(range(300))
-            assert _certified(client, 300)
-            answer = call("ledger", "verify", running.url, "--policy", policy, "--json")
-            assert answer.code == 0, answer.out
-            assert answer.json["signers"] == ["log.example/ward", "w1", "w2", "w4"]
-            stranger = sign_entry(1, "mallory", {1: 1}, SENDER, context=context)
-            assert [a.index for a in submit(client, [stranger])] == [None]
-            running.process.kill()  # the plug is pulled
-        with started(*arguments) as running, HttpClient(running.url) as client:
-            assert [a.index for a in submit(client, entries[:5])] == list(range(300, 305))
-            assert _certified(client, 305)
-    assert call("ledger", "fsck", tmp_path / "log").code == 0
-    with started("serve", tmp_path / "log" / "public") as copy:
-        assert call("ledger", "verify", copy.url, "--policy", policy, "--json").json["size"] == 305
+def publish_with(log: Log, folder: Path, extension: str) -> None:
+    """Publish a log of one entry, with an extension line that the log signed."""
+    tile = folder / "tile"
+    for path, data in (("0/000.p/1", log.tile(Tile(0, 0, 1))), ("entries/000.p/1", encode_bundle([log.entry(0)]))):
+        (tile / path).parent.mkdir(parents=True)
+        (tile / path).write_bytes(data)
+    text = Checkpoint(log.origin, 1, log.root(1)).text() + extension
+    (folder / "checkpoint").write_bytes(sign_note(text, log.origin, SENDER).encode())
 
 
-def _certified(client: HttpClient, size: int) -> bool:
-    """Whether a checkpoint of this size is published within some seconds."""
-    for _ in range(100):
-        note = client.get("checkpoint", limit=1 << 16)
-        if note is not None and note.split(b"\n")[1] == str(size).encode():
-            return True
-        time.sleep(0.1)
-    return False
+class Terminal(io.StringIO):
+    """What standard output is when somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_policy_on_a_terminal_has_no_controls(
+    public: PublicFolder, finished: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["ledger", "policy", str(public.path), "--genesis", finished.answer.json["genesis"]]
+
+    def shown(out: io.StringIO) -> str:
+        with contextlib.redirect_stdout(out):
+            assert main(arguments) == 0
+        return out.getvalue()
+
+    assert shown(Terminal()) == shown(io.StringIO())
+    text = f"log {CONTROLS}\nquorum none\n"
+    monkeypatch.setattr(Policy, "to_file", lambda _: text.encode())
+    assert shown(io.StringIO()) == text  # a file gets the policy as it is
+    assert shown(Terminal()).split("\n") == [r"log x\x9b2J\x9b1;32mverified\x9b0m\u202e\x7f", "quorum none", ""]
+
+
+def test_fsck_writes_nothing_beside_a_witness(finished: FinishedRun, tmp_path: Path) -> None:
+    run = finished.copy(tmp_path / "run")
+    states = sorted((run / "private").glob("*/witness.sqlite"))
+    assert states
+    before = {path: path.read_bytes() for state in states for path in state.parent.glob("witness.sqlite*")}
+    assert call("ledger", "fsck", run).code == 0
+    assert {path: path.read_bytes() for s in states for path in s.parent.glob("witness.sqlite*")} == before

@@ -250,7 +250,14 @@ def cbor(value: Any) -> bytes:
 def uncbor(data: bytes) -> Any:
     value, rest = read_item(data, 0)
     need(not rest and cbor(value) == data, "CBOR in another spelling")
+    need(count(value) <= 8192, "CBOR of more than 8192 values")
     return value
+
+
+def count(value: Any) -> int:
+    if isinstance(value, list):
+        return 1 + sum(map(count, value))
+    return 1 + len(value) + sum(map(count, value.values())) if isinstance(value, dict) else 1
 
 
 def read_item(data: bytes, depth: int) -> tuple[Any, bytes]:

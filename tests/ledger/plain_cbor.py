@@ -7,12 +7,23 @@ class RefusedError(Exception):
     """Not the one spelling of a value."""
 
 
-def read(data: bytes, *, depth: int = 8) -> Any:
+def read(data: bytes, *, depth: int = 8, values: int = 8192) -> Any:
     """The value that these bytes spell."""
     value, end = _item(data, 0, depth)
+    if _count(value) > values:
+        raise RefusedError("too many values")
     if end != len(data):
         raise RefusedError("bytes follow")
     return value
+
+
+def _count(value: Any) -> int:
+    """How many values there are, map keys included."""
+    if isinstance(value, list):
+        return 1 + sum(map(_count, value))
+    if isinstance(value, dict):
+        return 1 + len(value) + sum(map(_count, value.values()))
+    return 1
 
 
 def _item(data: bytes, at: int, depth: int) -> tuple[Any, int]:

@@ -294,7 +294,7 @@ class SqliteContract(StoreContract):
     """The store in an SQLite file."""
 
     def open(self, path: Path) -> Store:
-        return SqliteStore(path)
+        return SqliteStore(path, create=True)
 
     @staticmethod
     def run(path: Path, statement: str, *arguments: object) -> None:

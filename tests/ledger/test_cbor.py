@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import DecodeError, LedgerError, decode, encode
-from ledger.cbor import MAX_DEPTH
+from ledger import cbor as cbor_module
+from ledger.cbor import MAX_DEPTH, MAX_VALUES
 from tests.ledger import plain_cbor
 
 INTEGERS = st.integers(-(2**64), 2**64 - 1)
@@ -111,6 +112,82 @@ def test_keys_in_any_order_are_read_as_by_other_code(keys: list[int]) -> None:
 def test_depth_is_counted_as_by_other_code(value: Any, around: int) -> None:
     _agree(b"\x81" * around + encode(value))
     _agree(b"\xa1\x00" * around + encode(value))
+
+
+@pytest.mark.parametrize("kind", [0x80, 0x40, 0x00, 0xA0, 0x60])
+@pytest.mark.parametrize("around", [0, 6])
+def test_the_number_of_values_is_bounded_as_by_other_code(kind: int, around: int) -> None:
+    for count in (MAX_VALUES - around - 2, MAX_VALUES - around - 1, MAX_VALUES - around, 60_000):
+        data = b"\x81" * around + b"\x99" + count.to_bytes(2, "big") + bytes([kind]) * count
+        _agree(data)
+        if 1 + around + count <= MAX_VALUES:
+            assert encode(decode(data)) == data
+            continue
+        with pytest.raises(DecodeError, match="more than 8192 values"):
+            decode(data)
+        value: Any = [plain_cbor.read(bytes([kind]))] * count
+        for _ in range(around):
+            value = [value]
+        with pytest.raises(ValueError, match="more than 8192 values"):
+            encode(value)
+
+
+def _all_of_one_byte(count: int) -> bytes:
+    """An encoding of so many values that has as many bytes: arrays of up to 23."""
+    if count == 1:
+        return b"\x00"
+    parts = min(23, count - 1)
+    each, more = divmod(count - 1, parts)
+    return bytes([0x80 + parts]) + b"".join(_all_of_one_byte(each + (i < more)) for i in range(parts))
+
+
+def test_values_of_one_byte_each_are_counted_too() -> None:
+    data = _all_of_one_byte(MAX_VALUES)
+    assert len(data) == MAX_VALUES
+    assert encode(decode(data)) == data
+    data = _all_of_one_byte(MAX_VALUES + 1)
+    assert len(data) == MAX_VALUES + 1
+    _agree(data)
+    with pytest.raises(DecodeError, match="more than 8192 values"):
+        decode(data)
+
+
+def test_keys_count_and_contents_of_strings_do_not() -> None:
+    most = (MAX_VALUES - 1) // 2
+    data = encode({i: i for i in range(most)})
+    assert decode(data) == {i: i for i in range(most)}
+    _agree(data)
+    with pytest.raises(ValueError, match="more than 8192 values"):
+        encode({i: i for i in range(most + 1)})
+    strings: tuple[Any, ...] = (bytes(60_000), "é" * 30_000, [bytes(60_000), 0], {1: "\x80" * 20_000})
+    for string in strings:
+        _agree(encode(string))
+        assert decode(encode(string)) == string
+
+
+@given(st.lists(INTEGERS | st.binary(max_size=300) | st.text(max_size=9), min_size=1, max_size=9), st.integers(-9, 9))
+def test_values_of_any_length_are_counted_as_by_other_code(items: list[Any], more: int) -> None:
+    row = b"".join(map(encode, items))
+    count = (MAX_VALUES - 1) // len(items) * len(items) + more
+    whole, rest = divmod(count, len(items))
+    data = b"\x99" + count.to_bytes(2, "big") + row * whole + b"".join(map(encode, items[:rest]))
+    if len(data) <= 65_535:
+        _agree(data)
+
+
+def test_any_text_is_encoded_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(value: object, depth: int) -> object:
+        raise AssertionError("copied")
+
+    monkeypatch.setattr(cbor_module, "_ordered", refused)
+    value: Any = [1, "é", {1: "\U0001f600", 2: ["ü" * 100]}]
+    data = encode(value)
+    assert decode(data) == value
+    with pytest.raises(DecodeError, match="deterministic"):  # nor what stands in another order
+        decode(bytes.fromhex("a22000181800"))
+    for text in (["\ud800"], {1: "a\udfff"}):
+        with pytest.raises(ValueError, match="surrogates"):
+            encode(text)  # type: ignore[arg-type]
 
 
 def test_map_keys_are_in_the_bytewise_order_of_rfc_8949_4_2_1() -> None:

@@ -1,5 +1,7 @@
 """Certification: a quorum of cosignatures on the log's checkpoint, and what the log keeps of it."""
 
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,9 +20,11 @@ from ledger import (
     SqliteStore,
     StateError,
     Store,
+    StoreError,
     Witness,
     certify,
     cosign,
+    parse_note,
     sign_checkpoint,
     verify_checkpoint,
 )
@@ -31,7 +35,7 @@ from tests.ledger.stores import new_log
 
 @pytest.fixture(params=["memory", "sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "log.db")
+    made: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "log.db", create=True)
     yield made
     made.close()
 
@@ -191,3 +195,117 @@ def test_a_witness_that_contradicts_itself_counts_as_missing(says: int, asked: l
     assert (liar.asked, caught.value.culprits) == (asked, ())
     witnesses: dict[str, CosigningWitness | None] = {**federation.witnesses, "member-1": liar}
     assert certify(federation.log, witnesses, federation.policy, now=1).cosigners == NAMES[1:]
+
+
+class _Slow(_Far):
+    """A far witness that does not answer before it is told to, and then would like a proof from size 1."""
+
+    def __init__(self, near: Witness) -> None:
+        super().__init__(near)
+        self.told = threading.Event()
+        self.thread: threading.Thread | None = None
+
+    def add_checkpoint(self, old_size: int, proof: Sequence[bytes], note: bytes, *, now: int) -> str:
+        self.asked.append(old_size)
+        self.thread = threading.current_thread()
+        self.told.wait(timeout=20)
+        raise SizeConflictError("not from there", size=1)
+
+
+def test_slow_witnesses_hold_nobody_up_together() -> None:
+    federation = Federation()
+    names = [f"witness-{i}" for i in range(10)]
+    near = {name: Witness(name, key_of(name), federation.log.verifier, MemoryWitnessStore()) for name in names}
+    policy = Policy(ORIGIN, federation.log.verifier, tuple(each.verifier for each in near.values()))
+    federation.log.append_all([b"a", b"b"])
+    slow = {name: _Slow(near[name]) for name in names[:3]}
+    witnesses = {**{name: _Far(near[name]) for name in reversed(names)}, **slow}
+    start = time.monotonic()
+    certificate = certify(federation.log, witnesses, policy, now=1, timeout=0.5)
+    assert time.monotonic() - start < 1.2
+    assert certificate.cosigners == tuple(names[3:])
+    assert federation.log.certified() == certificate.note
+    signers = [line.name for line in parse_note(certificate.note).signatures]
+    assert signers == [ORIGIN, *names[3:]]  # in the policy's order, whoever answered first
+    with pytest.raises(QuorumError, match=r"witness-2: no answer within 0\.1 seconds") as caught:
+        certify(federation.log, {**slow, "witness-9": None}, policy, now=1, timeout=0.1)
+    assert caught.value.culprits == ()
+    for each in slow.values():  # a thread that was left behind ends when its witness answers, and asks it no more
+        asked, thread = len(each.asked), each.thread
+        assert thread is not None
+        assert thread.daemon
+        each.told.set()
+        thread.join(timeout=5)
+        assert not thread.is_alive()
+        assert len(each.asked) == asked
+
+
+class _OneThread(Log):
+    """A log that remembers which threads asked it for proofs."""
+
+    threads: set[threading.Thread]
+
+    def consistency_proof(self, old: int, new: int) -> list[bytes]:
+        self.threads.add(threading.current_thread())
+        return super().consistency_proof(old, new)
+
+
+def test_the_log_is_read_by_the_calling_thread_alone() -> None:
+    federation = Federation()
+    log = _OneThread(MemoryStore(), ORIGIN, key_of("sequencer"))
+    log.threads = set()
+    far = {name: _Far(witness) for name, witness in federation.witnesses.items()}
+    for entry in (b"a", b"b", b"c"):
+        log.append(entry)
+        assert certify(log, far, federation.policy, now=1).cosigners == NAMES
+    assert [each.asked for each in far.values()] == [[0, 0, 1, 0, 2]] * 5
+    assert log.threads == {threading.current_thread()}
+
+
+def test_witnesses_of_this_process_are_asked_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, threading.Thread]] = []
+    real = Witness.add_checkpoint
+
+    def recording(self: Witness, old_size: int, proof: Sequence[bytes], note: bytes, *, now: int) -> str:
+        asked.append((self.verifier.name, threading.current_thread()))
+        return real(self, old_size, proof, note, now=now)
+
+    monkeypatch.setattr(Witness, "add_checkpoint", recording)
+    Federation().grow(3)
+    assert asked == [(name, threading.current_thread()) for name in NAMES]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(ValueError("a defect"), "member-1: ValueError: a defect"), (RecursionError(), "member-1: RecursionError: ")],
+)
+def test_whatever_a_far_witness_brings_about_counts_as_missing(error: Exception, reason: str) -> None:
+    federation = Federation()
+    federation.log.append(b"a")
+    with pytest.raises(QuorumError) as caught:
+        certify(federation.log, {"member-1": _Answering(error)}, federation.policy, now=1)
+    assert caught.value.reasons == (reason,)
+    witnesses: dict[str, CosigningWitness | None] = {**federation.witnesses, "member-1": _Answering(error)}
+    assert certify(federation.log, witnesses, federation.policy, now=1).cosigners == NAMES[1:]
+
+
+def test_a_proof_that_the_log_cannot_make_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(old: int, new: int) -> list[bytes]:
+        raise StoreError("the disk is gone")
+
+    federation = Federation()
+    far: dict[str, CosigningWitness | None] = {"member-1": _Far(federation.witnesses["member-1"])}
+    federation.grow(1)
+    federation.log.append(b"b")
+    monkeypatch.setattr(federation.log, "consistency_proof", failing)
+    for witnesses in (far, {"member-1": federation.witnesses["member-1"]}):
+        with pytest.raises(QuorumError, match="member-1: the disk is gone"):
+            certify(federation.log, witnesses, federation.policy, now=1)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
+def test_witnesses_are_given_some_time(timeout: float) -> None:
+    federation = Federation()
+    federation.log.append(b"a")
+    with pytest.raises(ValueError, match="a timeout above 0 seconds"):
+        certify(federation.log, federation.witnesses, federation.policy, now=1, timeout=timeout)

@@ -1,6 +1,7 @@
 """Entries: structure, signature, context."""
 
 import dataclasses
+import time
 from typing import Any
 
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import MAX_ENTRY, DecodeError, Entry, LedgerError, SignatureError, decode, encode, parse_entry, sign_entry
+from ledger import entry as entry_module
 from ledger import verify_entry as verify
-from ledger.entry import MAX_SENDER, MAX_TOGETHER, sign_bundle
+from ledger.cose import Sign1, read_sign1, sig_structure
+from ledger.entry import MAX_SENDER, MAX_TOGETHER, sign_bundle, verify_entries
 from tests.ledger import plain_cbor
 from tests.ledger.federation import CONTEXT, key_of, signed
 from tests.ledger.test_cbor import VALUES, _depth
@@ -220,6 +223,56 @@ def test_size_is_bounded_on_both_sides() -> None:
 def test_kinds_out_of_range_are_refused(kind: int) -> None:
     with pytest.raises(ValueError, match="kind"):
         sign_entry(kind, "a", 0, KEY, context=b"")
+
+
+def _hostile(sender: bytes, body: bytes, signature: bytes = bytes(64)) -> bytes:
+    protected = b"\xa2\x01\x27\x04" + bytes([0x40 + len(sender)]) + sender
+    return Sign1(protected, None, b"\x83\x01\x01" + body, signature).encode()
+
+
+NESTED = b"\x99\x2a\x00" + (b"\x81" * 5 + b"\x80") * 0x2A00  # lists in lists, as many as an entry may have bytes
+
+
+def test_what_a_stranger_wrote_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+
+    def recorded(data: bytes) -> Any:
+        read.append(data)
+        return decode(data)
+
+    monkeypatch.setattr(entry_module, "decode", recorded)
+    entry_module._read_short_protected.cache_clear()
+    unknown, unsigned = _hostile(b"nobody", NESTED), _hostile(b"client-1", NESTED, b"\x01" * 64)
+    good = signed(1)
+    errors = verify_entries([unknown, unsigned, good], {"client-1": KEY.public}, context=CONTEXT)
+    assert [type(error) for error in errors] == [SignatureError, SignatureError, type(None)]
+    assert "no key of nobody" in str(errors[0])
+    assert "the entry is not signed by client-1" in str(errors[1])
+    assert read == [read_sign1(unknown).protected, read_sign1(unsigned).protected, read_sign1(good).payload]
+    with pytest.raises(DecodeError, match="more than 8192 values"):  # without keys there is nothing else to judge by
+        parse_entry(unknown)
+
+
+def test_what_a_sender_signed_has_to_be_an_entry_all_the_same() -> None:
+    for body, why in ((NESTED, "more than 8192 values"), (b"\x18\x01", "deterministic"), (b"\xf6", "not allowed")):
+        unsigned = read_sign1(_hostile(b"client-1", body))
+        signature = KEY.sign(sig_structure(unsigned.protected, CONTEXT, unsigned.payload))
+        data = dataclasses.replace(unsigned, signature=signature).encode()
+        [error] = verify_entries([data], {"client-1": KEY.public}, context=CONTEXT)
+        assert isinstance(error, DecodeError)
+        assert why in str(error)
+        assert error.culprits == ("client-1",)
+
+
+def test_the_worst_entry_is_read_in_little_time() -> None:
+    for unit, count in ((b"\x80", 8188), (b"\x81" * 5 + b"\x80", 1364), (b"\x62\xc3\xa9", 8188), (b"\xa0", 8188)):
+        data = _hostile(b"client-1", b"\x99" + count.to_bytes(2, "big") + unit * count)
+        spent = []
+        for _ in range(3):
+            began = time.process_time()
+            parse_entry(data)
+            spent.append(time.process_time() - began)
+        assert min(spent) < 0.1  # five times what it takes; 65,000 values took three times as long as this
 
 
 @pytest.mark.parametrize("sender", ["", "a\nb", "x" * 256, "é" * 128])

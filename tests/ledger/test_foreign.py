@@ -12,9 +12,10 @@ import pytest
 
 from ledger import COSIGNATURE_V1, ConsistencyError, DecodeError, LedgerError, ProofError, SignatureError, parse_note
 from ledger.checkpoint import parse_checkpoint
-from ledger.cosign import cosign
+from ledger.cosign import cosign, cosigner
 from ledger.foreign import ForeignCheckpoint, parse_foreign_checkpoint, verify_foreign_checkpoint
 from ledger.merkle import EMPTY_ROOT, leaf_hash, verify_inclusion
+from ledger.mldsa import MlDsaKey
 from ledger.note import VerifierKey, parse_vkey, sign_note
 from ledger.proof import parse_proof, prove
 from ledger.published import published_consistency_proof, published_inclusion_proof
@@ -176,14 +177,22 @@ def test_it_verifies_a_log_written_here(tmp_path: Path) -> None:
 
 
 def test_a_log_may_sign_as_a_cosigner() -> None:
-    key = key_of("log")
+    key = MlDsaKey.from_seed(b"log".ljust(32, b"\x00"))
     text = ForeignCheckpoint("log", 0, EMPTY_ROOT).text()
     note = sign_note(text, "somebody", key_of("somebody")).encode()
     signed = note + cosign(note, "log", key, now=1_700_000_000).encode()
-    verifier = VerifierKey("log", COSIGNATURE_V1, key.public)
+    verifier = cosigner("log", key)
     assert verify_foreign_checkpoint(signed, verifier).size == 0
     with pytest.raises(SignatureError, match="not signed by log"):
         verify_foreign_checkpoint(note, verifier)
+
+
+def test_the_cosignature_of_a_witness_is_not_the_signature_of_a_log() -> None:
+    key = key_of("hospital-a")
+    note = sign_note(ForeignCheckpoint("hospital-a", 0, EMPTY_ROOT).text(), "hospital-a", key_of("log")).encode()
+    seen = note + cosign(note, "hospital-a", key, now=1_700_000_000).encode()
+    with pytest.raises(ValueError, match="0x01 or 0x06"):
+        verify_foreign_checkpoint(seen, VerifierKey("hospital-a", COSIGNATURE_V1, key.public))
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
 
 def made(path: Path, *, certified: int = 600, size: int = 900) -> Federation:
     """A log of 900 entries, certified at 600, closed."""
-    federation = Federation(SqliteStore(path))
+    federation = Federation(SqliteStore(path, create=True))
     if certified:
         federation.grow(certified)
     federation.log.append_all(entries_of(certified, size))
@@ -229,7 +229,7 @@ def test_a_damaged_page_is_found_by_sqlite(path: Path) -> None:
 def published(federation: Federation, certificate: Certificate, folder: Path) -> Path:
     """The files of C2SP tlog-tiles, written plainly."""
     files = {"checkpoint": certificate.note}
-    with closing(new_log(SqliteStore(folder.parent / "log.db"))) as log:
+    with closing(new_log(SqliteStore(folder.parent / "log.db", create=True))) as log:
         for each in tiles_of(certificate.checkpoint.size):
             files[each.path()] = log.tile(each)
             if each.level == 0:
@@ -244,6 +244,18 @@ def published(federation: Federation, certificate: Certificate, folder: Path) ->
 def folder(path: Path) -> Path:
     federation = made(path)
     return published(federation, federation.policy.verify(federation.log.certified() or b""), path.parent / "ledger")
+
+
+def test_a_published_checkpoint_without_its_cosignatures_is_found_with_the_policy(path: Path, folder: Path) -> None:
+    policy = Federation(MemoryStore()).policy
+    assert checked(path, policy=policy, directory=folder) == []
+    note = (folder / "checkpoint").read_bytes()
+    text, _, signatures = note.partition(b"\n\n")
+    (folder / "checkpoint").write_bytes(text + b"\n\n" + signatures.splitlines(keepends=True)[0])
+    assert checked(path, directory=folder) == []
+    assert checked(path, policy=policy, directory=folder) == [(D, str(folder / "checkpoint"))]
+    (folder / "tile/0/000").unlink()  # the rest is compared all the same
+    assert (D, str(folder / "tile/0/000")) in checked(path, policy=policy, directory=folder)
 
 
 def test_a_published_folder_is_compared_with_the_store(path: Path, folder: Path) -> None:

@@ -8,14 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from ledger import SignatureError, Value, leaf_hash, publish, sign_checkpoint, sign_entry, verify_strict
+from ledger import (
+    DecodeError,
+    SignatureError,
+    Value,
+    decode,
+    leaf_hash,
+    publish,
+    sign_checkpoint,
+    sign_entry,
+    verify_strict,
+)
 from ledger.checkpoint import Checkpoint
 from ledger.entry import sign_bundle
 from ledger.note import Note, parse_note
 from ledger.tile import encode_bundle
 from tests.kat.vectors import folder, load
 from tests.ledger.federation import CONTEXT, ORIGIN, Federation, key_of, signed
-from tests.ledger.independent import RefusedError, verify_ed25519
+from tests.ledger.independent import RefusedError, cbor, uncbor, verify_ed25519
 from tests.ledger.test_foreign import FACTS, LOG
 
 PROGRAM = Path(__file__).with_name("independent.py")
@@ -120,6 +130,22 @@ def test_both_decide_the_edge_cases_of_cctv_alike() -> None:
         else:
             verify_strict(public, signature, message)
     assert (len(cases), accepted) == (914, 43)
+
+
+def test_both_count_values_alike() -> None:
+    keys: dict[int, Value] = dict.fromkeys(range(4095), 0)
+    values: tuple[Value, ...] = ([0] * 8191, [[]] * 8191, keys, [0] * 8192, [[]] * 8192, {1: ["é"] * 8190})
+    for value in values:
+        data = cbor(value)
+        try:
+            uncbor(data)
+        except RefusedError:
+            with pytest.raises(DecodeError, match="more than 8192 values"):
+                decode(data)
+        else:
+            assert decode(data) == value
+    with pytest.raises(RefusedError, match="more than 8192 values"):
+        uncbor(cbor([0] * 8192))
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(params=["memory", "sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "log.db")
+    made: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "log.db", create=True)
     yield made
     made.close()
 
@@ -102,14 +102,14 @@ def test_a_head_is_checked_on_construction() -> None:
 def _damaged(tmp_path: Path, *statements: tuple[str, tuple[Any, ...]]) -> Callable[[], Log]:
     """A log of ten entries, certified at size 10, on which statements are run behind its back."""
     path = tmp_path / "log.db"
-    federation = Federation(SqliteStore(path))
+    federation = Federation(SqliteStore(path, create=True))
     federation.grow(10)
     federation.log.close()
     sql = sqlite3.connect(path, isolation_level=None)
     for statement, arguments in statements:
         sql.execute(statement, arguments)
     sql.close()
-    return lambda: new_log(SqliteStore(path))
+    return lambda: new_log(SqliteStore(path, create=True))
 
 
 def test_an_undamaged_log_opens(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_rolled_back_store_contradicts_its_certificate(tmp_path: Path) -> None
 
 def test_bytes_that_change_while_the_log_is_open_are_not_served(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
-    log = new_log(SqliteStore(path))
+    log = new_log(SqliteStore(path, create=True))
     log.append_all([b"a", b"b"])
     sql = sqlite3.connect(path, isolation_level=None)
     sql.execute("UPDATE entries SET bytes = ? WHERE i = 1", (b"x",))
@@ -184,7 +184,7 @@ def test_bytes_that_change_while_the_log_is_open_are_not_served(tmp_path: Path) 
 
 def test_a_flipped_or_torn_file_never_opens_with_other_content(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
-    federation = Federation(SqliteStore(path))
+    federation = Federation(SqliteStore(path, create=True))
     federation.grow(40)
     federation.log.close()
     whole = path.read_bytes()
@@ -198,7 +198,7 @@ def test_a_flipped_or_torn_file_never_opens_with_other_content(tmp_path: Path) -
     for damaged in (*flipped, *torn):
         path.write_bytes(damaged)
         try:
-            log = new_log(SqliteStore(path))
+            log = new_log(SqliteStore(path, create=True))
         except StoreError:
             refused.append(damaged)
         else:
@@ -223,7 +223,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
             writer.kill()
             said = writer.stdout.read().split()
             acknowledged = int(said[-1]) if said else acknowledged
-        log = new_log(SqliteStore(path))
+        log = new_log(SqliteStore(path, create=True))
         assert log.size >= acknowledged + 1
         assert log.entries() == [signed(i) for i in range(log.size)]
         log.close()
@@ -232,21 +232,21 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
-    first = SqliteStore(path)
+    first = SqliteStore(path, create=True)
     with pytest.raises(StoreError, match="another process writes here"):
-        SqliteStore(path)
+        SqliteStore(path, create=True)
     command = [sys.executable, "-m", "tests.ledger.writer", str(path)]
     other = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert other.returncode != 0
     assert "another process writes here" in other.stderr
     first.close()
     first.close()
-    SqliteStore(path).close()
+    SqliteStore(path, create=True).close()
 
 
 def test_a_full_disk_is_said_and_the_log_must_be_opened_again(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
-    store = SqliteStore(path)
+    store = SqliteStore(path, create=True)
     log = new_log(store)
     log.append(b"a")
     pages = store._database.query("PRAGMA page_count")[0][0]
@@ -258,7 +258,7 @@ def test_a_full_disk_is_said_and_the_log_must_be_opened_again(tmp_path: Path) ->
         with pytest.raises(StoreError, match="earlier write failed; close it and open it again"):
             act()
     log.close()
-    again = new_log(SqliteStore(path))
+    again = new_log(SqliteStore(path, create=True))
     assert again.entries() == [b"a"]
     again.append(b"b")
     again.close()
@@ -281,7 +281,7 @@ class _FailingCommit:
 
 def test_a_failed_commit_poisons_the_store(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
-    store = SqliteStore(path)
+    store = SqliteStore(path, create=True)
     log = new_log(store)
     log.append(b"a")
     store._database._sql = _FailingCommit(store._database._sql)  # type: ignore[arg-type,assignment]
@@ -290,26 +290,26 @@ def test_a_failed_commit_poisons_the_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="open it again"):
         log.append(b"c")
     log.close()
-    again = new_log(SqliteStore(path))
+    again = new_log(SqliteStore(path, create=True))
     assert again.entries() == [b"a"]
     again.close()
 
 
 def test_a_path_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be made"):
-        SqliteStore(tmp_path / "no" / "folder" / "log.db")
+        SqliteStore(tmp_path / "no" / "folder" / "log.db", create=True)
     (tmp_path / "folder.db").mkdir()
     with pytest.raises(StoreError, match="cannot be opened"):
-        SqliteStore(tmp_path / "folder.db")
+        SqliteStore(tmp_path / "folder.db", create=True)
     (tmp_path / "text.db").write_bytes(b"not a database" * 100)
     with pytest.raises(StoreError, match="damaged"):
-        SqliteStore(tmp_path / "text.db")
+        SqliteStore(tmp_path / "text.db", create=True)
     (tmp_path / "text.db").unlink()
-    SqliteStore(tmp_path / "text.db").close()  # the lock was let go
+    SqliteStore(tmp_path / "text.db", create=True).close()  # the lock was let go
 
 
 def test_synced_commits_in_write_ahead_mode(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "log.db")
+    store = SqliteStore(tmp_path / "log.db", create=True)
     assert store._database.query("PRAGMA journal_mode") == [("wal",)]
     assert store._database.query("PRAGMA synchronous") == [(2,)]  # FULL
     store.close()
@@ -365,7 +365,7 @@ def test_each_entry_is_read_back_once(store: Store, monkeypatch: pytest.MonkeyPa
 
 
 def test_opening_reads_what_is_not_certified_and_the_edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    federation = Federation(SqliteStore(tmp_path / "log.db"))
+    federation = Federation(SqliteStore(tmp_path / "log.db", create=True))
     federation.grow(5000)
     federation.log.append_all(entries_of(5000, 5100))
     federation.log.close()
@@ -377,7 +377,7 @@ def test_opening_reads_what_is_not_certified_and_the_edge(tmp_path: Path, monkey
         return real(self, start, stop)
 
     monkeypatch.setattr(SqliteStore, "entries", entries)
-    log = new_log(SqliteStore(tmp_path / "log.db"))
+    log = new_log(SqliteStore(tmp_path / "log.db", create=True))
     assert read == set(range(4864, 5101))
     log.close()
 
@@ -475,7 +475,7 @@ def test_tiles_of_the_log(store: Store) -> None:
 
 
 def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
-    log = new_log(SqliteStore(tmp_path / "log.db"))
+    log = new_log(SqliteStore(tmp_path / "log.db", create=True))
 
     def grow(count: int) -> int:
         for _ in range(0, count, 1000):

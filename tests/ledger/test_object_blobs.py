@@ -1,5 +1,6 @@
 """Blobs in an object store: what goes over the wire, and what is made of a store that lies, fails or is away."""
 
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -135,6 +136,34 @@ def test_a_range_of_another_length_is_refused() -> None:
             blobs.get_range(DIGEST, 2, 3, size=10)
         with pytest.raises(BlobError, match="4 bytes, not 10"):
             blobs.get(DIGEST, size=10)
+
+
+def test_no_error_shows_what_an_address_holds() -> None:
+    secret = "hunter2"
+    for url in (f"s3x://key:{secret}@bucket", f"nothing://key:a@{secret}/b@c", f"what://host/?signature={secret}"):
+        with pytest.raises(ValueError, match="is not an object store's address") as wrong:
+            ObjectBlobs.at(url)
+        assert secret not in "".join(traceback.format_exception(wrong.value))
+        assert wrong.value.__context__ is None
+    with pytest.raises(ValueError, match="is not an object store's address") as wrong:
+        ObjectBlobs.at(f"s3x://{secret}", config={"secret_access_key": secret})
+    assert secret in str(wrong.value).partition(": ")[0]
+    assert secret not in str(wrong.value).partition(": ")[2]
+    with running(Bucket()) as server:
+        address = server.url.replace("//", f"//key:{secret}@")
+    with pytest.raises(StoreError, match="the object store cannot be read") as failed:
+        at(address).get(DIGEST, size=10)
+    assert secret not in "".join(traceback.format_exception(failed.value))
+
+
+def test_a_listing_has_an_end(blobs: ObjectBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(9):
+        blobs.put(bytes([i]))
+    monkeypatch.setattr("ledger.object_blobs.MOST_LISTED", 9)
+    assert len(list(blobs.digests())) == 9
+    monkeypatch.setattr("ledger.object_blobs.MOST_LISTED", 8)
+    with pytest.raises(StoreError, match="lists more than 8 objects"):
+        blobs.digests()
 
 
 def test_the_caller_is_told() -> None:

@@ -149,6 +149,7 @@ def test_a_bad_signature_under_a_known_key_refuses_the_note() -> None:
 
 
 X1, X2 = f"witness X1 {VKEYS['X1']}\n", f"witness X2 {VKEYS['X2']}\n"
+BOTH = cosigner("both", MlDsaKey.from_seed(bytes(32))).to_vkey()  # one signature of type 0x06 would be taken for two
 SAME = VerifierKey("another-name", COSIGNATURE_V1, key_of("X1").public).to_vkey()
 
 
@@ -181,6 +182,8 @@ SAME = VerifierKey("another-name", COSIGNATURE_V1, key_of("X1").public).to_vkey(
         (f"log {LOG.to_vkey()}\nlog {LOG.to_vkey()}\nquorum none\n", "listed for a log twice"),
         (f"witness none {VKEYS['X1']}\nquorum none\n", "predefined"),
         (X1 + "group none 1 X1\nquorum none\n", "predefined"),
+        (f"log {VerifierKey('l', 1, key_of('X1').public).to_vkey()}\n{X1}quorum none\n", "for a log and for a witness"),
+        (f"log {BOTH}\nwitness W {BOTH}\nquorum W\n", "for a log and for a witness"),
         (f"log {VKEYS['X1']}\nquorum none\n", "0x01 or 0x06"),
         (f"witness W {LOG.to_vkey()}\nquorum W\n", "0x04 or 0x06"),
         ("log x+00000000+AAAA\nquorum none\n", "not a verifier key"),
@@ -304,7 +307,7 @@ def test_a_federation_takes_no_quorum_that_could_certify_a_conflict() -> None:
         (f"{X1}quorum X1\n", "lists 0 logs"),
         (f"log {LOG.to_vkey()}\nlog {VerifierKey('x', 1, key_of('x').public).to_vkey()}\n{X1}quorum X1\n", "lists 2"),
         (f"log {cosigner('l', MlDsaKey.from_seed(bytes(32))).to_vkey()}\n{X1}quorum X1\n", "0x01"),
-        (f"log {VerifierKey('l', 1, key_of('X1').public).to_vkey()}\n{X1}quorum X1\n", "registered as a witness"),
+        (f"log {VerifierKey('l', 1, key_of('X1').public).to_vkey()}\n{X1}quorum X1\n", "for a log and for a witness"),
         ("garbage\n", "line 1"),
     ],
 )  # fmt: skip

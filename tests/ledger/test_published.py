@@ -31,6 +31,7 @@ from ledger import (
     sign_checkpoint,
 )
 from ledger.checkpoint import Checkpoint
+from ledger.policy_file import TrustedLog, TrustPolicy
 from ledger.published import (
     PublishedTree,
     published_consistency_proof,
@@ -400,6 +401,18 @@ def test_a_log_without_its_signatures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").write_bytes(old)
     with pytest.raises(QuorumError, match="needs 4 of 5 cosignatures, has 0"):
         verify_log(source, federation.policy, old=federation.log.checkpoint())
+
+
+def test_a_checkpoint_seen_before_is_of_the_same_log(tmp_path: Path) -> None:
+    federation = published(tmp_path, 20)
+    source, key = DirectorySource(tmp_path), federation.log.verifier
+    other_key = VerifierKey("other.example", ED25519, key_of("other").public)
+    trusted = TrustPolicy((TrustedLog(key), TrustedLog(other_key)))
+    assert verify_log(source, trusted, old=federation.log.checkpoint()).since == 20
+    for size, root in ((0, EMPTY_ROOT), (20, federation.log.root(20)), (7, federation.log.root(7))):
+        old = sign_checkpoint(Checkpoint("other.example", size, root), key_of("other"))
+        with pytest.raises(DecodeError, match=r"is of 'other\.example', this log is 'example\.com/federation'"):
+            verify_log(source, trusted, old=old)
 
 
 def test_a_split_view_is_shown_with_its_evidence(tmp_path: Path) -> None:

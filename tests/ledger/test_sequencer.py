@@ -102,11 +102,11 @@ def test_good_entries_are_neighbours_and_bad_ones_say_why(sequencer: Sequencer, 
     forged = sign_entry(1, "client-2", 1, key_of("client-1"), context=CONTEXT)
     elsewhere = sign_entry(1, "client-1", 1, key_of("client-1"), context=bytes(32))
     together = sign_bundle([(1, 1), (1, 2)], "client-2", key_of("client-2"), context=CONTEXT)
-    batch = [signed(1), stranger, signed(2), forged, b"", bytes(70_000), elsewhere, *together, signed(1)]
+    batch = [signed(1), stranger, signed(2), forged, b"", bytes(70_000), elsewhere, *together, signed(4)]
     found = sequencer.admit(batch)
     assert [each.index for each in found] == [0, None, 1, None, None, None, None, 2, 3, 4]
     assert store.batches == [5]
-    assert store.entries(0, 9) == [signed(1), signed(2), *together, signed(1)]  # the same twice: replay decides
+    assert store.entries(0, 9) == [signed(1), signed(2), *together, signed(4)]
     reasons = [each.reason or "" for each in found]
     assert "no key of nobody" in reasons[1]
     assert "not signed by client-2" in reasons[3]
@@ -136,11 +136,162 @@ def test_the_next_batch_is_verified_while_one_is_committed(store: SlowStore) -> 
     checked: list[int] = []
     with Watched(KEYS, context=CONTEXT, workers=0) as pool:
         sequencer = Sequencer(Log(store, ORIGIN, key_of("sequencer")), pool)
-        calls = group(sequencer, store, [[signed(1)] * 7])
+        calls = group(sequencer, store, [[signed(i) for i in range(7)]])
         assert checked == [1, 7]  # and yet the first is not committed
         assert store.batches == []
         store.go.set()
         assert [len(call.done().result) for call in calls] == [1, 7]
+
+
+# Copies: a published entry verifies for whoever hands it in
+
+
+class Counting(VerifierPool):
+    """A pool that tells what it was asked to verify."""
+
+    def __init__(self) -> None:
+        super().__init__(KEYS, context=CONTEXT, workers=0)
+        self.checked: list[bytes] = []
+
+    def check(self, entries: Sequence[bytes]) -> list[Verdict]:
+        self.checked += entries
+        return super().check(entries)
+
+
+def test_a_copy_has_the_index_of_what_is_there_and_costs_no_verification(store: SlowStore) -> None:
+    pool = Counting()
+    sequencer = Sequencer(Log(store, ORIGIN, key_of("sequencer")), pool)
+    bad = b"no entry"
+    first = sequencer.admit([signed(1), bad, signed(1), signed(2), bad])
+    assert [each.index for each in first] == [0, None, 0, 1, None]
+    assert first[1] == first[4]
+    assert pool.checked == [signed(1), bad, signed(2)]
+    copies = sequencer.admit([signed(2)] * 5 + [signed(3)] + [signed(1)] * 5)
+    assert [each.index for each in copies] == [1] * 5 + [2] + [0] * 5
+    assert sequencer.admit([signed(1)] * 100) == [Admission(index=0)] * 100
+    assert pool.checked == [signed(1), bad, signed(2), signed(3)]
+    assert store.entries(0, 9) == [signed(1), signed(2), signed(3)]
+    assert store.batches == [2, 1]
+
+
+def test_what_was_refused_is_not_remembered(sequencer: Sequencer, store: SlowStore, pool: VerifierPool) -> None:
+    other = sign_entry(1, "client-3", 1, key_of("client-3"), context=CONTEXT)
+    assert sequencer.admit([other])[0].index is None
+    pool.replace_keys({**KEYS, "client-3": key_of("client-3").public})
+    assert sequencer.admit([other]) == [Admission(index=0)]
+    assert store.entries(0, 9) == [other]
+
+
+def test_one_entry_in_batches_that_wait_together_is_appended_once(sequencer: Sequencer, store: SlowStore) -> None:
+    held = signed(1000)  # it is being committed while the others wait
+    calls = group(sequencer, store, [[signed(1), held], [signed(2), signed(1)], [held], [signed(1), signed(2)]])
+    store.go.set()
+    assert [[each.index for each in call.done().result] for call in calls] == [[0], [1, 0], [2, 1], [0], [1, 2]]
+    assert store.entries(0, 9) == [held, signed(1), signed(2)]
+    assert store.batches == [1, 2]
+
+
+def test_copies_that_wait_alone_need_no_commit(sequencer: Sequencer, store: SlowStore) -> None:
+    calls = group(sequencer, store, [[signed(1000)], [signed(1000)]])
+    store.go.set()
+    assert [call.done().result for call in calls] == [[Admission(index=0)]] * 3
+    assert store.batches == [1]
+
+
+def test_what_was_not_committed_is_not_remembered(sequencer: Sequencer, store: SlowStore) -> None:
+    sequencer.admit([signed(1)])
+    calls = group(sequencer, store, [[signed(2), signed(1)]])
+    store.error = StoreError("the disk is full")
+    store.go.set()
+    assert [type(call.done().error) for call in calls] == [StoreError] * 2
+    with pytest.raises(StoreError):  # not even of what is there: nobody knows what is
+        sequencer.admit([signed(1)])
+    assert list(sequencer._recent._indices.values()) == [0]
+    store.error = None
+    again = Sequencer(Log(store, ORIGIN, key_of("sequencer")), sequencer._pool)
+    assert [each.index for each in again.admit([signed(2), signed(1), signed(1000)])] == [1, 0, 2]
+
+
+def test_so_many_are_remembered_and_again_after_a_restart(
+    store: SlowStore, pool: VerifierPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequencer_module, "REMEMBERED", 300)
+    entries = sign_bundles(310)
+    first = Sequencer(Log(store, ORIGIN, key_of("sequencer")), pool)
+    for at in range(0, 310, 100):
+        first.admit(entries[at : at + 100])
+    for sequencer in (first, Sequencer(Log(store, ORIGIN, key_of("sequencer")), pool)):
+        assert len(sequencer._recent._indices) == len(sequencer._recent._hashes) == 300
+        assert [each.index for each in sequencer.admit(entries[10:])] == list(range(10, 310))
+        assert store.head().size == 310
+    assert sequencer.admit([entries[9], entries[10]]) == [Admission(index=310), Admission(index=10)]
+    assert [each.index for each in sequencer.admit([entries[9], entries[11], entries[10]])] == [310, 11, 311]
+    assert len(sequencer._recent._indices) == 300
+
+
+def sign_bundles(count: int) -> list[bytes]:
+    return [
+        entry
+        for at in range(0, count, 62)
+        for entry in sign_bundle([(1, at + i) for i in range(62)], "client-1", key_of("client-1"), context=CONTEXT)
+    ][:count]
+
+
+def test_copies_of_before_are_remembered_by_the_last_one(
+    store: SlowStore, pool: VerifierPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequencer_module, "REMEMBERED", 4)
+    log = Log(store, ORIGIN, key_of("sequencer"))
+    log.append_all([signed(1), signed(1), signed(2), signed(1)])
+    sequencer = Sequencer(log, pool)
+    assert [each.index for each in sequencer.admit([signed(1), signed(2)])] == [3, 2]
+    assert [each.index for each in sequencer.admit([signed(3), signed(4)])] == [4, 5]  # the first two are forgotten
+    assert [each.index for each in sequencer.admit([signed(1), signed(2)])] == [3, 2]
+
+
+def test_what_a_borrower_appends_is_remembered_too(
+    sequencer: Sequencer, store: SlowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequencer.admit([signed(1)])
+    with sequencer.exclusively() as log:
+        log.append_all([signed(2), signed(3)])
+    assert [each.index for each in sequencer.admit([signed(4), signed(3), signed(1)])] == [3, 2, 0]
+    monkeypatch.setattr(sequencer_module, "REMEMBERED", 2)
+    with sequencer.exclusively() as log:
+        log.append_all([signed(5), signed(6), signed(7)])
+    assert [each.index for each in sequencer.admit([signed(8), signed(7), signed(5)])] == [7, 6, 8]
+    assert [each.index for each in sequencer.admit([signed(1)])] == [9]  # it is too old
+
+
+def test_a_log_whose_tiles_are_damaged_takes_no_entries(pool: VerifierPool) -> None:
+    store = MemoryStore()
+    log = Log(store, ORIGIN, key_of("sequencer"))
+    log.append_all(sign_bundles(300))
+    store._tiles[0, 0] = bytes(8192)
+    with pytest.raises(DamagedStoreError, match="tile/0/000"):
+        Sequencer(log, pool)
+
+
+def test_of_many_callers_with_the_same_entries_each_gets_the_one_index(sequencer: Sequencer, store: SlowStore) -> None:
+    entries = [signed(i) for i in range(60)]
+    found: list[dict[bytes, int | None]] = []
+
+    def work(caller: int) -> None:
+        mine: dict[bytes, int | None] = {}
+        for at in range(0, 60, 10):
+            batch = [entries[(7 * i + 11 * caller) % 60] for i in range(at, at + 10)]
+            admissions = sequencer.admit(batch)
+            mine.update({entry: each.index for entry, each in zip(batch, admissions, strict=True)})
+        found.append(mine)
+
+    calls = [Call(lambda caller=caller: work(caller)) for caller in range(6)]  # type: ignore[misc]
+    assert [call.done().error for call in calls] == [None] * 6
+    stored = store.entries(0, 100)
+    assert sorted(stored) == sorted(entries)
+    assert found == [{entry: i for i, entry in enumerate(stored)}] * 6
+
+
+# Faults
 
 
 @pytest.mark.parametrize("error", [StoreError("the disk is full"), OSError("gone"), MemoryError("none left")])
@@ -211,8 +362,8 @@ def test_there_is_room_for_so_much_and_no_more(store: SlowStore, pool: VerifierP
     sequencer = Sequencer(Log(store, ORIGIN, key_of("sequencer")), pool, room=2 * need)
     [held] = group(sequencer, store, [])
     with pytest.raises(BusyError, match="try again later"):
-        sequencer.admit([signed(1000)] * 2, wait=False)
-    waiting = Call(lambda: sequencer.admit([signed(1000)] * 2))
+        sequencer.admit([signed(1001), signed(1002)], wait=False)
+    waiting = Call(lambda: sequencer.admit([signed(1001), signed(1002)]))
     waiting.join(0.1)
     assert waiting.is_alive()
     with pytest.raises(ValueError, match="divide it"):
@@ -220,7 +371,7 @@ def test_there_is_room_for_so_much_and_no_more(store: SlowStore, pool: VerifierP
     store.go.set()
     assert held.done().result == [Admission(index=0)]
     assert waiting.done().result == [Admission(index=1), Admission(index=2)]
-    assert sequencer.admit([signed(1000)] * 2, wait=False)[0].index == 3
+    assert sequencer.admit([signed(1003), signed(1004)], wait=False)[0].index == 3
     with pytest.raises(ValueError, match="room for something"):
         Sequencer(Log(MemoryStore(), ORIGIN, key_of("sequencer")), pool, room=0)
 
@@ -322,7 +473,7 @@ def test_reasons_are_one_line_of_bounded_length(sequencer: Sequencer) -> None:
 
 def test_what_has_an_index_is_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    log = Log(SqliteStore(path), ORIGIN, key_of("sequencer"))
+    log = Log(SqliteStore(path, create=True), ORIGIN, key_of("sequencer"))
     admitted: dict[int, bytes] = {}
     with VerifierPool(KEYS, context=CONTEXT, workers=1) as pool:
         sequencer = Sequencer(log, pool)
@@ -339,7 +490,7 @@ def test_what_has_an_index_is_on_disk(tmp_path: Path) -> None:
         assert [call.done().error for call in calls] == [None] * 4
         sequencer.close()
     log.close()
-    again = Log(SqliteStore(path), ORIGIN, key_of("sequencer"))
+    again = Log(SqliteStore(path, create=True), ORIGIN, key_of("sequencer"))
     assert again.size == 4 * 6 * 4
     assert dict(enumerate(again.entries())) == admitted
     again.close()

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ledger import Log, MemoryStore, MemoryWitnessStore, Witness, leaf_hash, sign_bundle, sign_entry
+from ledger import Log, MemoryStore, MemoryWitnessStore, Value, Witness, leaf_hash, sign_bundle, sign_entry
 from tests.ledger.federation import CONTEXT, ORIGIN, key_of
 
 TEXT = (Path(__file__).parents[2] / "docs" / "spec" / "ledger.md").read_text(encoding="utf-8")
@@ -22,7 +22,7 @@ def test_the_worked_example() -> None:
     entry = octets(annotated)
     client = key_of("client-1")
     assert entry == sign_entry(1, "client-1", {1: 7, 2: b"\x00\x01"}, client, context=CONTEXT)
-    two = [(1, {1: 7, 2: b"\x00\x01"}), (1, {1: 8, 2: b"\x00\x02"})]
+    two: list[tuple[int, Value]] = [(1, {1: 7, 2: b"\x00\x01"}), (1, {1: 8, 2: b"\x00\x02"})]
     assert octets(together) == sign_bundle(two, "client-1", client, context=CONTEXT)[0]
     assert f"`{client.public.hex()}`" in EXAMPLE
     assert f"`{leaf_hash(entry).hex()}`" in EXAMPLE

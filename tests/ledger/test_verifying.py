@@ -73,6 +73,34 @@ def test_bundles_are_verified_too(pool: VerifierPool) -> None:
     assert pool.check(entries * 5) == [None] * 320
 
 
+def test_work_is_divided_by_entries_and_by_bytes() -> None:
+    def sizes(entries: list[bytes], most: int) -> list[int]:
+        parts = verifying._divided(entries, most)
+        assert [entry for part in parts for entry in part] == entries
+        assert all(len(part) == 1 or sum(map(len, part)) <= 1 << 20 for part in parts)
+        return [len(part) for part in parts]
+
+    assert sizes([], 256) == []
+    assert sizes([b"x"] * 600, 256) == [256, 256, 88]
+    assert sizes([bytes(65_535)] * 40, 256) == [16, 16, 8]
+    assert sizes([bytes(1 << 19)] * 5, 256) == [2, 2, 1]
+    assert sizes([bytes(3 << 20), b"x", bytes(3 << 20)], 32) == [1, 1, 1]
+
+
+def test_no_process_is_sent_more_than_a_chunk_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+
+    def ask(pool: VerifierPool, worker: object, chunk: verifying._Chunk) -> list[str | None]:
+        sent.append(sum(map(len, chunk.entries)))
+        return [None] * len(chunk.entries)
+
+    monkeypatch.setattr(VerifierPool, "_ask", ask)
+    with VerifierPool(KEYS, context=CONTEXT, workers=1) as pool:
+        assert pool.check([bytes(65_000)] * 250) == [None] * 250
+    assert len(sent) == 16
+    assert max(sent) <= 1 << 20
+
+
 def test_many_threads_may_call(pool: VerifierPool) -> None:
     found: dict[int, list[str | None]] = {}
 

@@ -1,5 +1,7 @@
 """A witness signs only consistent extensions, and only after it has recorded them; the same over HTTP as in process."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -335,6 +337,86 @@ def test_compare_and_swap_is_atomic_across_connections(new_store: Callable[[], W
     assert other.load() == first
     other.compare_and_swap(first, second)
     assert one.load() == second
+
+
+COUNT = """
+import sys
+from pathlib import Path
+from ledger import StateError
+from ledger.witness import SqliteWitnessStore, WitnessState
+taken = 0
+while taken < 40:
+    store = SqliteWitnessStore(Path(sys.argv[1]))
+    for _ in range(20):
+        state = store.load()
+        size = 1 if state is None else state.size + 1
+        try:
+            store.compare_and_swap(state, WitnessState(size, bytes(32), b"n" * 300))
+        except StateError:
+            continue
+        taken += 1
+        print(size)
+    store.close()
+"""
+
+
+def test_processes_that_share_a_state_lose_none(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", COUNT, str(tmp_path / "w.db")]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    sizes = [int(line) for each in processes for line in each.communicate(timeout=60)[0].split()]
+    assert [each.returncode for each in processes] == [0, 0, 0]
+    assert sorted(sizes) == list(range(1, len(sizes) + 1))
+    assert len(sizes) >= 120
+    store = SqliteWitnessStore(tmp_path / "w.db")
+    state = store.load()
+    assert state is not None
+    assert state.size == len(sizes)
+    store.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["w.db"]
+
+
+# Read-only
+
+
+def test_a_reader_sees_the_state_and_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "w.db"
+    store = SqliteWitnessStore(path)
+    me = witness(store)
+    me.add_checkpoint(0, [], note(8), now=1)
+    with pytest.raises(EquivocationError):
+        me.add_checkpoint(8, [], note(8, FORK), now=2)
+    before = [(each.name, each.read_bytes(), each.stat().st_mtime_ns) for each in tmp_path.iterdir()]
+    reader = SqliteWitnessStore(path, readonly=True)
+    assert witness(reader).size == 8
+    assert witness(reader).evidence == Equivocation(LOG_KEY, note(8), note(8, FORK))
+    with pytest.raises(StateError, match="reading only"):
+        reader.compare_and_swap(reader.load(), WitnessState(9, TREE.root(9), note(9)))
+    with pytest.raises(StateError, match="reading only"):
+        reader.keep_evidence(b"other")
+    assert [(each.name, each.read_bytes(), each.stat().st_mtime_ns) for each in tmp_path.iterdir()] == before
+    me.add_checkpoint(8, TREE.consistency_proof(8, 12), note(12), now=3)  # the witness goes on beside it
+    assert witness(reader).size == 12
+    reader.close()
+    store.close()
+
+
+def test_a_reader_makes_no_file_and_no_table(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be opened"):
+        SqliteWitnessStore(tmp_path / "none.db", readonly=True)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(StoreError, match="holds no state of a witness"):
+        SqliteWitnessStore(tmp_path / "empty.db", readonly=True)
+    assert (tmp_path / "empty.db").stat().st_size == 0
+    old = SqliteWitnessStore(tmp_path / "old.db")
+    with old._database.transaction() as sql:
+        sql.execute("DROP TABLE evidence")
+    old.close()
+    before = (tmp_path / "old.db").read_bytes()
+    reader = SqliteWitnessStore(tmp_path / "old.db", readonly=True)
+    assert (reader.load(), reader.evidence()) == (None, None)
+    reader.close()
+    assert (tmp_path / "old.db").read_bytes() == before
 
 
 class _Failing(MemoryWitnessStore):

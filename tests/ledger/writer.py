@@ -8,7 +8,7 @@ from tests.ledger.federation import ORIGIN, key_of, signed
 
 
 def main(path: Path) -> None:
-    log = Log(SqliteStore(path), ORIGIN, key_of("sequencer"))
+    log = Log(SqliteStore(path, create=True), ORIGIN, key_of("sequencer"))
     while True:
         index = log.append(signed(log.size))
         print(index, flush=True)

@@ -16,12 +16,13 @@ from protocols.tckks.keys import public_part_bytes
 from protocols.tckks.subshare import SubShare
 from protocols.tckks.wire import WireKind, decode
 from secure_bfl.board import Board
+from secure_bfl.ceremony import CeremonyState
 from secure_bfl.committee_change import announce_change, change_committee
 from secure_bfl.deliveries import Deliveries
 from secure_bfl.key_member import KeyHolder
 from secure_bfl.local_training import Records
 from secure_bfl.member import Member
-from secure_bfl.messages import AddendCommit, Role
+from secure_bfl.messages import AddendCommit, Complaint, Role
 from secure_bfl.plan import FederationPlan
 from secure_bfl.roster import member_name
 from tests.secure_bfl.federation import NOW, Disk, Federation, digest, identity_of
@@ -97,6 +98,13 @@ def step(federation: Federation, *steps: Callable[[Member, Board], None]) -> Non
     for each in steps:
         for member in federation.members:
             each(member, federation.board)
+
+
+def complaint(ceremony: CeremonyState, addend: int, sealing_seed: bytes) -> Complaint:
+    """A complaint about what is delivered now; about nothing if nothing is."""
+    delivered = ceremony.delivered.get(addend)
+    digest_ = digest("nothing") if delivered is None else delivered[1].deliveries
+    return Complaint(ceremony.position, addend, digest_, sealing_seed)
 
 
 def checked(federation: Federation) -> dict[str, tuple[str, ...]]:

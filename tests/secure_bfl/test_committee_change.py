@@ -16,7 +16,6 @@ from secure_bfl.member import Member
 from secure_bfl.messages import (
     AddendCommit,
     CommitteeChange,
-    Complaint,
     KeyAccept,
     KeyCheck,
     KeyCommit,
@@ -30,6 +29,7 @@ from tests.secure_bfl.keyrun import (
     REPLICATED,
     SHAMIR,
     changed,
+    complaint,
     founded_on,
     incoming,
     office,
@@ -299,7 +299,7 @@ def test_nothing_secret_is_opened_in_a_change(trio: Federation) -> None:
         for member in trio.members:
             step(member, board)
     with pytest.raises(StateError, match="no sealing key is opened in a committee change"):
-        board.append(Complaint(board.replay.ceremony.position, 0, bytes(32)), new[0].name, new[0].identity.signing)
+        board.append(complaint(board.replay.ceremony, 0, bytes(32)), new[0].name, new[0].identity.signing)
     with pytest.raises(StateError, match="nobody opens seeds in a committee change"):
         board.append(KeyOpen(board.replay.ceremony.position, ()), "member-1", trio.members[0].identity.signing)
     with pytest.raises(StateError, match="seeds are never opened in a committee change"):
@@ -339,7 +339,7 @@ def test_the_key_stays(trio: Federation) -> None:
             KeyAccept(board.replay.ceremony.position, digest("another key")), first.name, first.identity.signing
         )
     with pytest.raises(StateError, match="checked already"):
-        board.append(Complaint(board.replay.ceremony.position, 0, b""), first.name, first.identity.signing)
+        board.append(complaint(board.replay.ceremony, 0, b""), first.name, first.identity.signing)
 
 
 def test_a_restart_goes_on(trio: Federation) -> None:

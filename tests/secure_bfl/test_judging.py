@@ -17,11 +17,11 @@ from secure_bfl.judging import Verdict, check_dry_run, dry_run_fails, judge_comp
 from secure_bfl.key_member import KeyHolder
 from secure_bfl.local_training import Records
 from secure_bfl.member import KEY_STEPS, Member
-from secure_bfl.messages import AddendSeed, Complaint, KeyAccept, KeyAnswer, KeyOpen, TrialAnswer
+from secure_bfl.messages import AddendSeed, KeyAccept, KeyAnswer, KeyOpen, TrialAnswer
 from secure_bfl.roster import member_name
 from tests.secure_bfl import keyrun
 from tests.secure_bfl.federation import Federation, digest
-from tests.secure_bfl.keyrun import SMALL, checked, founded_on, small_plan, spoil, step
+from tests.secure_bfl.keyrun import SMALL, checked, complaint, founded_on, small_plan, spoil, step
 
 SHARED = [
     keyrun.Garbage,
@@ -136,7 +136,7 @@ def test_a_false_complaint_convicts_the_complainant(either: Federation) -> None:
         for a in either.board.replay.ceremony.addends
         if any(slot[1] == 3 for slot in either.board.deliveries().slots(a, either.board.deliveries().deliverer(a)))
     )
-    body = Complaint(either.board.replay.ceremony.position, addend, liar.identity.sealing_seed())
+    body = complaint(either.board.replay.ceremony, addend, liar.identity.sealing_seed())
     either.board.append(body, liar.name, liar.identity.signing)
     verdict = judge_complaint(either.board, liar.name)
     assert verdict.guilty == "member-3"
@@ -149,16 +149,14 @@ def test_a_false_complaint_convicts_the_complainant(either: Federation) -> None:
 def test_a_complaint_about_right_public_bytes_is_false(either: Federation) -> None:
     step(either, Member.commit, Member.reveal)
     liar = either.members[0]
-    either.board.append(Complaint(either.board.replay.ceremony.position, 1, b""), liar.name, liar.identity.signing)
+    either.board.append(complaint(either.board.replay.ceremony, 1, b""), liar.name, liar.identity.signing)
     assert judge_complaint(either.board, liar.name).guilty == "member-1"
 
 
 def test_a_complainant_opens_its_own_key(either: Federation) -> None:
     step(either, Member.commit, Member.reveal)
     liar = either.members[0]
-    either.board.append(
-        Complaint(either.board.replay.ceremony.position, 1, bytes(32)), liar.name, liar.identity.signing
-    )
+    either.board.append(complaint(either.board.replay.ceremony, 1, bytes(32)), liar.name, liar.identity.signing)
     verdict = judge_complaint(either.board, liar.name)
     assert verdict == Verdict("member-1", "member-1 opened another sealing key than its own")
 
@@ -318,7 +316,7 @@ def test_a_lost_blob_does_not_make_a_complaint_right(either: Federation) -> None
     step(either, Member.commit, Member.reveal)
     state, liar = either.board.replay.ceremony, either.members[2]
     addend = next(a for a in state.addends if state.delivered[a][0] == "member-1")
-    either.board.append(Complaint(state.position, addend, b""), liar.name, liar.identity.signing)
+    either.board.append(complaint(state, addend, b""), liar.name, liar.identity.signing)
     assert judge_complaint(either.board, liar.name).guilty == "member-3"
     counted = state.commitment(addend)
     assert counted is not None
@@ -336,7 +334,7 @@ def test_a_lost_blob_does_not_make_a_complaint_right(either: Federation) -> None
 def test_a_lost_sub_share_does_not_make_a_complaint_right(shamir: Federation) -> None:
     step(shamir, Member.commit, Member.reveal)
     state, liar = shamir.board.replay.ceremony, shamir.members[3]
-    body = Complaint(state.position, 0, liar.identity.sealing_seed())
+    body = complaint(state, 0, liar.identity.sealing_seed())
     shamir.board.append(body, liar.name, liar.identity.signing)
     assert judge_complaint(shamir.board, liar.name).guilty == "member-4"
     section = shamir.board.deliveries()._section(0)

@@ -55,9 +55,12 @@ def test_everybody_rotates_in_the_middle_of_a_round(opened: Federation) -> None:
 def test_a_rotation_is_done_once_and_again_after_it_is_certified(opened: Federation) -> None:
     federation = opened.copy()
     identity, board = federation.identities["client-1"], federation.board
-    for _ in range(3):
-        identity.rotate(board)
+    identity.rotate(board)
+    for _ in range(2):
+        with pytest.raises(StateError, match=r"gave it a new key already.*certified and call `forget_former_keys`"):
+            identity.rotate(board)
     assert number_of(federation, "client-1") == 1
+    assert identity.secrets.names() == ("signing", "signing/1"), "no seed is drawn for nothing"
     at = board.replay.standings["client-1"].keys[0].until
     assert at is not None
     identity.forget_former_keys(board.replay, certified=at)
@@ -113,7 +116,11 @@ def test_a_crash_around_the_entry(opened: Federation, monkeypatch: pytest.Monkey
     restarted = Identity("client-1", Role.CLIENT, identity.secrets)
     assert number_of(federation, "client-1") == after
     assert federation.client(1).update(board, 1, federation.zero) is True, "it signs with the key in force"
-    restarted.rotate(board)
+    if after:
+        with pytest.raises(StateError, match="gave it a new key already"):
+            restarted.rotate(board)
+    else:
+        restarted.rotate(board)
     assert number_of(federation, "client-1") == 1
     assert board.replay.standings["client-1"].newest.public == SigningKey.from_seed(drawn).public
     assert board.replay.ignored == []
@@ -174,15 +181,15 @@ def test_who_revoked_its_key_comes_back_by_votes(opened: Federation) -> None:
         identity.rotate(board)
     assert not federation.clients[0].update(board, 1, federation.zero)
     assert federation.disks["client-1"].odometer.reservations == (), "no privacy is spent for nothing"
-    claim = identity.claim(board.replay)
-    assert identity.claim(board.replay) == claim
+    first, claim, last = (identity.claim(board.replay) for _ in range(3))
+    assert len({first.key, claim.key, last.key}) == 3
     for member in federation.members[:3]:
         for _ in range(2):
             member.vote_revocation(board, "client-1", reason="came back in person", claim=claim)
     assert board.replay.in_force("client-1")
     assert federation.clients[0].update(board, 1, federation.zero)
     identity.forget_former_keys(board.replay, certified=certified(federation))
-    assert identity.secrets.names() == ("first-signing-key", "signing/1")
+    assert identity.secrets.names() == ("first-signing-key", "signing/1", "signing/2", "signing/3")
 
 
 def test_who_lost_everything_comes_back_with_a_new_keystore(opened: Federation) -> None:

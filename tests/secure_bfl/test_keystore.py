@@ -2,12 +2,14 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger import StoreError, cbor
+from ledger.locking import WriterLock
 from secure_bfl import keystore
 from secure_bfl.errors import KeystoreError
 from secure_bfl.keystore import Keystore
@@ -50,7 +52,7 @@ def test_nothing_secret_is_in_the_file(tmp_path: Path) -> None:
         assert secret not in data
         assert secret[:8] not in data
     assert path.stat().st_mode & 0o777 == 0o600
-    assert [p.name for p in tmp_path.iterdir()] == ["keystore"], "no temporary file stays"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["keystore", "keystore.lock"], "no temporary file stays"
 
 
 @pytest.mark.usefixtures("quick")
@@ -204,3 +206,92 @@ def test_a_discard_that_cannot_be_written_forgets_nothing(tmp_path: Path, monkey
     with pytest.raises(StoreError, match="the disk is full"):
         store.discard("note")
     assert store.get("note") == SECRETS["note"]
+
+
+# Several processes with one file.
+
+
+def two(tmp_path: Path) -> tuple[Path, Keystore, Keystore]:
+    """A process that runs, and another that opened the file as well."""
+    path = tmp_path / "keystore"
+    Keystore.create(path, PASSPHRASE, {**SECRETS, "sealing": bytes(32)})
+    return path, Keystore.open(path, PASSPHRASE), Keystore.open(path, PASSPHRASE)
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_another_process_wrote_is_seen_and_stays(tmp_path: Path) -> None:
+    """A person rotates a key while the member runs; the member keeps something; neither undoes the other."""
+    path, running, person = two(tmp_path)
+    person.put("signing/1", b"new")
+    assert running.get("signing/1") == b"new"
+    assert "signing/1" in running.names()
+    running.put("dealing", b"dealt")
+    for kept in (running, person, Keystore.open(path, PASSPHRASE)):
+        assert (kept.get("signing/1"), kept.get("dealing")) == (b"new", b"dealt")
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_another_process_erased_stays_erased(tmp_path: Path) -> None:
+    path, running, person = two(tmp_path)
+    person.discard("sealing")
+    running.put("signing/1", b"new")
+    for kept in (running, person, Keystore.open(path, PASSPHRASE)):
+        assert (kept.get("sealing"), kept.get("signing/1")) == (None, b"new")
+
+
+@pytest.mark.usefixtures("quick")
+def test_two_processes_do_not_keep_two_secrets_of_one_name(tmp_path: Path) -> None:
+    path, running, person = two(tmp_path)
+    person.put("signing/1", b"one")
+    with pytest.raises(KeystoreError, match="'signing/1' is already kept with another value"):
+        running.put("signing/1", b"two")
+    assert Keystore.open(path, PASSPHRASE).get("signing/1") == b"one"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_write_waits_for_no_other_writer(tmp_path: Path) -> None:
+    path, running, _ = two(tmp_path)
+    before = path.read_bytes()
+    lock = WriterLock(path.with_name("keystore.lock"))
+    changes: list[Callable[[], None]] = [lambda: running.put("deal", b"seed"), lambda: running.discard("sealing")]
+    for change in changes:
+        with pytest.raises(StoreError, match=r"was not changed: .*another process writes here.*or do the same again"):
+            change()
+    assert path.read_bytes() == before
+    assert running.get("deal") is None
+    lock.release()
+    running.put("deal", b"seed")
+    assert Keystore.open(path, PASSPHRASE).get("deal") == b"seed"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_write_is_judged_by_the_file_as_it_is_under_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process writes between the first look and the lock."""
+    path, running, person = two(tmp_path)
+
+    def overtaken(at: Path) -> WriterLock:
+        monkeypatch.setattr(keystore, "WriterLock", WriterLock)
+        person.put("signing/1", b"one")
+        person.discard("sealing")
+        return WriterLock(at)
+
+    monkeypatch.setattr(keystore, "WriterLock", overtaken)
+    running.put("deal", b"seed")
+    kept = Keystore.open(path, PASSPHRASE)
+    assert {name: kept.get(name) for name in kept.names()} == {**SECRETS, "signing/1": b"one", "deal": b"seed"}
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_file_that_is_gone_or_another_is_not_written_over(tmp_path: Path) -> None:
+    path, running, person = two(tmp_path)
+    path.rename(tmp_path / "elsewhere")
+    for use in (lambda: running.put("deal", b"seed"), lambda: running.get("signing"), running.names):
+        with pytest.raises(KeystoreError, match="cannot be read any more: No such file or directory; bring it back"):
+            use()
+    assert not path.exists()
+    Keystore.create(path, "another passphrase", SECRETS)
+    before = path.read_bytes()
+    for use in (lambda: running.put("deal", b"seed"), lambda: person.discard("note"), lambda: person.get("note")):
+        with pytest.raises(KeystoreError, match="was replaced by another keystore while it was open; open it again"):
+            use()
+    assert path.read_bytes() == before

@@ -78,8 +78,8 @@ def test_what_is_not_the_sum_is_refused(updated: Federation) -> None:
     federation = updated.copy()
     board = federation.board
     federation.operator.close_round(board, 1)
-    one_clients_own = board.round(1).commits["client-2"][1].opened
-    request_of(federation, one_clients_own)
+    one = board.round(1).commits["client-2"][1].opened
+    request_of(federation, board.blobs.put(board.sum_of((one, one)).encode()))
     for member in federation.members[:2]:
         with pytest.raises(RefusedError, match="the requested aggregate is not the sum of the cohort") as caught:
             member.answer(board, 1)

@@ -59,7 +59,7 @@ EXAMPLES: tuple[Body, ...] = (
     TrialAnswer(0, 1, DIGEST),
     KeyAnswer(DIGEST, (TrialAnswer(0, 1, DIGEST),)),
     KeyAccept(DIGEST, DIGEST),
-    Complaint(DIGEST, 3, b"seed"),
+    Complaint(DIGEST, 3, DIGEST, b"seed"),
     AddendSeed(3, DIGEST),
     KeyOpen(DIGEST, (AddendSeed(3, DIGEST),)),
     CommitteeChange(1, 2, (PARTY,), (1, 2)),
@@ -103,7 +103,7 @@ BODY = st.one_of(
     st.builds(KeyCommit, DIGESTS, st.lists(ADDENDS, max_size=5).map(tuple)),
     st.builds(KeyReveal, DIGESTS, SEVERAL, DIGESTS),
     st.builds(KeyAnswer, DIGESTS, st.lists(TRIALS, max_size=5).map(tuple)),
-    st.builds(Complaint, DIGESTS, INTEGERS, BYTES),
+    st.builds(Complaint, DIGESTS, INTEGERS, DIGESTS, BYTES),
     st.builds(KeyOpen, DIGESTS, st.lists(SEEDS, max_size=5).map(tuple)),
     st.builds(CommitteeChange, INTEGERS, INTEGERS, st.lists(PARTIES, max_size=5).map(tuple), SEVERAL),
     st.builds(KeyClaim, TEXT, INTEGERS, DIGESTS, PROOFS),
@@ -206,8 +206,8 @@ def test_unknown_roles_are_refused(role: Any) -> None:
 
 
 def test_limits_themselves_are_allowed() -> None:
-    assert Complaint.from_value([DIGEST, -1, bytes(codec.MAX_BYTES)]).addend == -1
-    assert Complaint.from_value([DIGEST, codec.MAX_INT, b""]).addend == codec.MAX_INT
+    assert Complaint.from_value([DIGEST, -1, DIGEST, bytes(codec.MAX_BYTES)]).addend == -1
+    assert Complaint.from_value([DIGEST, codec.MAX_INT, DIGEST, b""]).addend == codec.MAX_INT
     assert len(RoundClose.from_value([1, [0] * codec.MAX_LIST]).cohort) == codec.MAX_LIST
     assert Genesis.from_value(["x" * codec.MAX_TEXT, b"", []]).origin == "x" * codec.MAX_TEXT
 

@@ -42,6 +42,7 @@ from secure_bfl.messages import (
 from secure_bfl.plan import FederationPlan
 from secure_bfl.replay import Replay, RoundState
 from tests.secure_bfl.federation import digest
+from tests.secure_bfl.keyrun import complaint
 from tests.secure_bfl.script import Script, State, check_ignored
 
 STRANGER = SigningKey.from_seed(bytes(32))
@@ -193,7 +194,9 @@ def test_only_the_right_role_may(script: Script, kind: type[Body]) -> None:
 def test_complaints_are_for_members(script: Script) -> None:
     replay = script.replay(script.first(KeyCheck))
     for sender in ("operator", "client-1"):
-        listed = check_ignored(replay, script.sign(Complaint(script.position, 0, bytes(32)), sender), hostile=True)
+        listed = check_ignored(
+            replay, script.sign(complaint(script.replay().ceremony, 0, bytes(32)), sender), hostile=True
+        )
         assert listed.reason == "COMPLAINT is for the member"
 
 
@@ -316,7 +319,7 @@ def test_an_entry_of_another_ceremony(script: Script) -> None:
         data = script.sign(replace(step.body, ceremony=digest("another")), step.sender)  # type: ignore[type-var]
         listed = check_ignored(script.replay(script.first(kind)), data, hostile=True)
         assert "is of another ceremony than the newest one" in listed.reason
-    for body in (Complaint(digest("another"), 0, b""), KeyOpen(digest("another"), ())):
+    for body in (Complaint(digest("another"), 0, digest("deliveries"), b""), KeyOpen(digest("another"), ())):
         listed = check_ignored(script.replay(script.first(KeyCheck)), script.sign(body, "member-1"), hostile=True)
         assert "is of another ceremony than the newest one" in listed.reason
     with pytest.raises(ValueError, match="no ceremony of epoch 1"):
@@ -384,11 +387,12 @@ def test_members_accept_the_key_they_pinned(script: Script) -> None:
 def test_a_complaint_stops_the_key(script: Script, plan: FederationPlan) -> None:
     addend = plan.sharing.held_by(2)[0]
     replay = script.replay(script.first(KeyCheck))
-    complaint = script.sign(Complaint(script.position, addend, bytes(32)), "member-2")
-    replay.apply(complaint)
+    body = complaint(replay.ceremony, addend, bytes(32))
+    data = script.sign(body, "member-2")
+    replay.apply(data)
     assert replay.ignored == []
-    assert replay.ceremony.complaints == {"member-2": Complaint(script.position, addend, bytes(32))}
-    again = check_ignored(replay, complaint, hostile=False)
+    assert replay.ceremony.complaints == {"member-2": body}
+    again = check_ignored(replay, data, hostile=False)
     assert again.reason == "member-2 complained already"
     for step in script.steps[script.first(KeyCheck) : script.first(RoundOpen)]:
         replay.apply(step.data)
@@ -399,18 +403,21 @@ def test_a_complaint_stops_the_key(script: Script, plan: FederationPlan) -> None
 
 def test_complaints_are_about_delivered_addends_and_in_time(script: Script) -> None:
     early = script.replay(script.first(KeyReveal))
-    listed = check_ignored(early, script.sign(Complaint(script.position, 0, b""), "member-2"), hostile=True)
+    listed = check_ignored(early, script.sign(complaint(early.ceremony, 0, b""), "member-2"), hostile=True)
     assert listed.reason == "addend 0 was not delivered"
     replay = script.replay(script.first(KeyCheck))
-    listed = check_ignored(replay, script.sign(Complaint(script.position, 99, b""), "member-2"), hostile=True)
+    listed = check_ignored(replay, script.sign(complaint(replay.ceremony, 99, b""), "member-2"), hostile=True)
     assert listed.reason == "addend 99 was not delivered"
-    listed = check_ignored(replay, script.sign(Complaint(script.position, 0, b"seed"), "member-2"), hostile=True)
+    listed = check_ignored(replay, script.sign(complaint(replay.ceremony, 0, b"seed"), "member-2"), hostile=True)
     assert listed.reason == "a sealing key's seed has 32 bytes"
+    other = Complaint(script.position, 0, digest("other deliveries"), b"")
+    listed = check_ignored(replay, script.sign(other, "member-2"), hostile=True)
+    assert listed.reason.startswith("the complaint is about another delivery of addend 0 than that of member-")
     after = script.replay(script.first(KeyAnswer))
-    listed = check_ignored(after, script.sign(Complaint(script.position, 0, b""), "member-2"), hostile=True)
+    listed = check_ignored(after, script.sign(complaint(after.ceremony, 0, b""), "member-2"), hostile=True)
     assert listed.reason == "member-2 checked already"
     late = script.replay(script.first(RoundOpen) + 1)
-    listed = check_ignored(late, script.sign(Complaint(script.position, 0, b""), "member-2"), hostile=False)
+    listed = check_ignored(late, script.sign(complaint(late.ceremony, 0, b""), "member-2"), hostile=False)
     assert listed.reason == "a complaint after key generation"
 
 

@@ -131,7 +131,7 @@ def test_signing_keys_keep_their_invariants(script: Script, data: st.DataObject)
         assert all(key.until is not None for key in standing.keys[:-1])
         assert 0 <= standing.lineage <= standing.number
         assert [key.since for key in standing.keys] == sorted(key.since for key in standing.keys)
-        assert all(len(set(voters)) == len(voters) for voters in standing.ballots.values())
+        assert set(standing.ballots.items()) <= {(voter, body.key) for voter, body in standing.heard}
 
 
 # Storage.
@@ -142,7 +142,7 @@ def memory(folder: Path) -> Store:
 
 
 def sqlite(folder: Path) -> Store:
-    return SqliteStore(folder / "log.sqlite")
+    return SqliteStore(folder / "log.sqlite", create=True)
 
 
 @pytest.mark.parametrize("store", [memory, sqlite], ids=lambda made: made.__name__)

@@ -74,7 +74,7 @@ BAD = {
         lambda s: update(1, digest("update", 1, "client-1")),
         "client-3",
         "this ciphertext was committed before",
-        True,
+        False,
         by_last=True,
     ),
     "a ciphertext of an old round": Bad(

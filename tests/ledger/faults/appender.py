@@ -12,7 +12,7 @@ def main(path: Path, name: str, count: int) -> None:
     done, refused = 0, 0
     while done < count:
         try:
-            log = Log(SqliteStore(path), ORIGIN, key_of("sequencer"))
+            log = Log(SqliteStore(path, create=True), ORIGIN, key_of("sequencer"))
         except StoreError as exc:
             if "another process writes here" not in str(exc):
                 raise

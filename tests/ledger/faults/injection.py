@@ -48,7 +48,7 @@ def entry(i: int) -> bytes:
 
 
 def opened(folder: Path) -> Log:
-    return Log(SqliteStore(folder / "log.db"), ORIGIN, key_of("sequencer"))
+    return Log(SqliteStore(folder / "log.db", create=True), ORIGIN, key_of("sequencer"))
 
 
 def in_memory() -> Federation:
@@ -202,7 +202,7 @@ ACTS = {
 def prepare(folder: Path) -> None:
     """A certified and published log of 254 entries, a witness that cosigned it, a blob, and an empty folder."""
     (folder / "new").mkdir()
-    federation = Federation(SqliteStore(folder / "log.db"))
+    federation = Federation(SqliteStore(folder / "log.db", create=True))
     publish(federation.log, federation.grow(STARTED), folder / "public")
     store = SqliteWitnessStore(folder / "witness.db")
     witness = Witness("member-1", key_of("member-1"), federation.log.verifier, store)

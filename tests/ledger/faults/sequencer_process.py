@@ -9,7 +9,7 @@ from tests.ledger.federation import NAMES, ORIGIN, key_of
 
 
 def main(folder: Path) -> None:
-    log = Log(SqliteStore(folder / "log.db"), ORIGIN, key_of("sequencer"))
+    log = Log(SqliteStore(folder / "log.db", create=True), ORIGIN, key_of("sequencer"))
     log.append(b"entry %d" % log.size)
     witnesses = {
         name: Witness(name, key_of(name), log.verifier, SqliteWitnessStore(folder / f"{name}.db")) for name in NAMES

@@ -27,7 +27,7 @@ def _entries() -> list[bytes]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The file of a log certified at its size, closed."""
     path = tmp_path_factory.mktemp("whole") / "log.db"
-    federation = Federation(SqliteStore(path))
+    federation = Federation(SqliteStore(path, create=True))
     federation.grow(SIZE)
     federation.log.close()
     return path.read_bytes()
@@ -36,7 +36,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def _noticed(path: Path) -> str:
     """By whom: opening, reading, fsck, or nobody; and the content is the acknowledged one if nobody."""
     try:
-        log = Log(SqliteStore(path), ORIGIN, KEY)
+        log = Log(SqliteStore(path, create=True), ORIGIN, KEY)
     except StoreError:
         return "opening"
     try:
@@ -52,7 +52,7 @@ def _noticed(path: Path) -> str:
     assert read == _entries()
     assert log.verifier.name == ORIGIN
     try:
-        store = SqliteStore(path)
+        store = SqliteStore(path, create=True)
     except StoreError:
         return "opening"
     try:
@@ -136,7 +136,7 @@ def _noticed_or_cosignature(path: Path) -> str:
     if by != "nobody":
         return by
     federation = Federation()
-    store = SqliteStore(path)
+    store = SqliteStore(path, create=True)
     try:
         return "fsck" if fsck(store, federation.log.verifier, policy=federation.policy) else "nobody"
     finally:

@@ -64,7 +64,7 @@ def _entry(i: int) -> bytes:
 
 def test_a_log_on_a_disk_that_fills_up(small_disk: Path) -> None:
     path = small_disk / "log.db"
-    log = Log(SqliteStore(path), ORIGIN, key_of("sequencer"))
+    log = Log(SqliteStore(path, create=True), ORIGIN, key_of("sequencer"))
     acknowledged = 0
 
     def fill() -> None:
@@ -80,12 +80,12 @@ def test_a_log_on_a_disk_that_fills_up(small_disk: Path) -> None:
     log.close()
 
     with suppress(StoreError):  # on the full disk it may open or not, but loses nothing
-        log = Log(SqliteStore(path), ORIGIN, key_of("sequencer"))
+        log = Log(SqliteStore(path, create=True), ORIGIN, key_of("sequencer"))
         assert log.size == acknowledged
         log.close()
 
     (small_disk / "ballast").unlink()
-    log = Log(SqliteStore(path), ORIGIN, key_of("sequencer"))
+    log = Log(SqliteStore(path, create=True), ORIGIN, key_of("sequencer"))
     assert log.entries() == [_entry(i) for i in range(acknowledged)]
     assert log.append(_entry(acknowledged)) == acknowledged
     log.close()
@@ -133,7 +133,7 @@ def test_four_processes_write_one_at_a_time(tmp_path: Path) -> None:
     path, count = tmp_path / "log.db", 8
     command = [sys.executable, "-m", "tests.ledger.faults.appender", str(path)]
     with ExitStack() as stack:
-        held = SqliteStore(path)
+        held = SqliteStore(path, create=True)
         writers = [
             stack.enter_context(
                 subprocess.Popen([*command, f"writer-{i}", str(count)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -148,7 +148,7 @@ def test_four_processes_write_one_at_a_time(tmp_path: Path) -> None:
         assert [writer.returncode for writer in writers] == [0] * 4
     indices = {int(line.split(" ", 1)[0]): line.split(" ", 1)[1] for lines in said for line in lines[:-1]}
     assert sorted(indices) == list(range(4 * count))
-    log = Log(SqliteStore(path), ORIGIN, key_of("sequencer"))
+    log = Log(SqliteStore(path, create=True), ORIGIN, key_of("sequencer"))
     assert log.entries() == [indices[i].encode() for i in range(4 * count)]
     log.close()
     refused = sum(int(lines[-1].split()[1]) for lines in said)
@@ -172,7 +172,7 @@ class _Kept:
         self.policy = Policy(ORIGIN, self.log.verifier, tuple(w.verifier for w in self.witnesses.values()))
 
     def reopened(self) -> Log:
-        return Log(SqliteStore(self.folder / "log.db"), ORIGIN, key_of("sequencer"))
+        return Log(SqliteStore(self.folder / "log.db", create=True), ORIGIN, key_of("sequencer"))
 
     def grow(self, *entries: bytes) -> Certificate:
         self.log.append_all(entries)

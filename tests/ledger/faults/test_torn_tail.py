@@ -21,7 +21,7 @@ MEMORY = Path("/dev/shm")
 
 
 def _opened(folder: Path) -> Log:
-    return Log(SqliteStore(folder / "log.db"), ORIGIN, key_of("sequencer"))
+    return Log(SqliteStore(folder / "log.db", create=True), ORIGIN, key_of("sequencer"))
 
 
 def _entries(size: int) -> list[bytes]:

@@ -60,6 +60,7 @@ def opened(pair: Cluster, schema: str) -> Iterator[Callable[..., PostgresStore]]
     stores: list[PostgresStore] = []
 
     def open_store(dsn: str | None = None, *, timeout: float = 10.0, **options: bool) -> PostgresStore:
+        options.setdefault("create", not options.get("readonly", False))
         stores.append(PostgresStore(dsn or pair.dsn(), schema=schema, timeout=timeout, **options))
         return stores[-1]
 

@@ -18,7 +18,7 @@ def entry_of(index: int) -> bytes:
 
 
 def main(dsn: str, schema: str) -> None:
-    log = Log(PostgresStore(dsn, schema=schema, timeout=5.0), ORIGIN, key_of("sequencer"))
+    log = Log(PostgresStore(dsn, schema=schema, timeout=5.0, create=True), ORIGIN, key_of("sequencer"))
     try:
         while True:
             batch = 1 + log.size % 97

@@ -20,7 +20,7 @@ class TestPostgresStore(StoreContract):
         return Path(schema)
 
     def open(self, path: Path) -> Store:
-        return PostgresStore(self.pair.dsn(), schema=path.name, timeout=20.0)
+        return PostgresStore(self.pair.dsn(), schema=path.name, timeout=20.0, create=True)
 
     def run(self, path: Path, statement: str, *arguments: object) -> None:
         with psycopg.connect(self.pair.servers[0].dsn(), autocommit=True) as connection:

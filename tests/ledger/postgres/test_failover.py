@@ -54,7 +54,7 @@ class Load:
 
 
 def opened(dsn: str) -> Log:
-    return Log(PostgresStore(dsn, schema=SCHEMA, timeout=10.0), ORIGIN, key_of("sequencer"))
+    return Log(PostgresStore(dsn, schema=SCHEMA, timeout=10.0, create=True), ORIGIN, key_of("sequencer"))
 
 
 def check_whole(log: Log, acknowledged: int) -> None:
@@ -105,7 +105,7 @@ def test_a_writer_on_a_primary_that_was_cut_off_cannot_append(own_cluster: Clust
     servers = own_cluster.servers
     primary = next(server for server in servers if server.run("SELECT pg_is_in_recovery()") == [(False,)])
     standby = next(server for server in servers if server is not primary)
-    zombie = Log(PostgresStore(primary.dsn(), schema=SCHEMA, timeout=2.0), ORIGIN, key_of("sequencer"))
+    zombie = Log(PostgresStore(primary.dsn(), schema=SCHEMA, timeout=2.0, create=True), ORIGIN, key_of("sequencer"))
     size = zombie.size
     standby.promote()  # the primary runs on and was not told
     with pytest.raises(StoreError, match="not known whether the last write was committed"):

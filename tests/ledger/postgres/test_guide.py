@@ -39,7 +39,7 @@ def test_the_role_of_the_guide_can_append_and_nothing_else(opened: Opener, pair:
     with pytest.raises(StoreError, match="GRANT pg_read_all_stats"):
         opened(dsn)
     with pytest.raises(StoreError, match="lacks a permission"):
-        PostgresStore(dsn, schema=f"{schema}_other", require_standby=False)
+        PostgresStore(dsn, schema=f"{schema}_other", require_standby=False, create=True)
 
 
 def test_the_code_of_the_guide_runs(

@@ -53,6 +53,12 @@ def test_a_writer_that_another_has_followed_cannot_append(opened: Opener) -> Non
         ("DELETE FROM head", "the head is missing"),
         ("ALTER TABLE head RENAME TO heads; CREATE TABLE head (a integer)", "another program's"),
         ("DROP TABLE schema_version", "another program's"),
+        ("CREATE RULE thin AS ON INSERT TO entries DO INSTEAD NOTHING", "has rule thin, which no log has"),
+        (
+            "CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+            "CREATE TRIGGER thin BEFORE INSERT ON entries FOR EACH ROW EXECUTE FUNCTION skip()",
+            "has trigger thin, which no log has",
+        ),
     ],
 )
 def test_other_tables_are_refused_and_left_alone(
@@ -145,16 +151,31 @@ def test_the_session_of_a_writer_whose_machine_died_ends_soon(opened: Opener) ->
     assert 0 < idle + interval * count <= 30
 
 
+def test_a_database_without_the_log_is_no_new_log_unless_that_is_asked_for(
+    opened: Opener, pair: Cluster, schema: str
+) -> None:
+    for readonly in (False, True):
+        with pytest.raises(StoreError, match="holds no log"):
+            opened(create=False, readonly=readonly)
+    made = f"SELECT count(*) FROM pg_namespace WHERE nspname = '{schema}'"  # noqa: S608
+    assert pair.servers[0].run(made) == [(0,)]
+    log_of(opened(create=True)).append(b"entry")
+    opened_again = opened(create=False, readonly=True)
+    assert opened_again.head().size == 1
+    with pytest.raises(ValueError, match="for reading only is not created"):
+        opened(create=True, readonly=True)
+
+
 @pytest.mark.parametrize("schema", ["", "pg_log", "Log", "1log", "a-b", "a" * 64, 'a"; DROP SCHEMA b; --'])
 def test_names_that_would_need_quotes_are_refused(schema: str) -> None:
     with pytest.raises(ValueError, match="a schema's name"):
-        PostgresStore("host=nowhere.invalid", schema=schema)
+        PostgresStore("host=nowhere.invalid", schema=schema, create=True)
 
 
 @pytest.mark.parametrize("timeout", [0, 0.05, 3601, float("nan")])
 def test_a_wait_is_bounded(timeout: float) -> None:
     with pytest.raises(ValueError, match=r"between 0\.1 and 3600"):
-        PostgresStore("host=nowhere.invalid", timeout=timeout)
+        PostgresStore("host=nowhere.invalid", timeout=timeout, create=True)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +191,7 @@ def test_a_wait_is_bounded(timeout: float) -> None:
 )
 def test_a_password_is_in_no_error(dsn: str) -> None:
     with pytest.raises((ValueError, StoreError)) as caught:
-        PostgresStore(dsn)
+        PostgresStore(dsn, create=True)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
     assert caught.value.__context__ is None
 

@@ -46,14 +46,14 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_log_is_the_same_as_in_sqlite(opened: Opener, tmp_path: Path) -> None:
-    federations = [Federation(opened()), Federation(SqliteStore(tmp_path / "log.db"))]
+    federations = [Federation(opened()), Federation(SqliteStore(tmp_path / "log.db", create=True))]
     for federation, name in zip(federations, ("postgres", "sqlite"), strict=True):
         for start, stop in ((0, 1), (1, 300), (300, 700)):
             federation.log.append_all(batch(start, stop))
         publish(federation.log, federation.certify(), tmp_path / name)
         federation.log.append_all(batch(700, 703))
         federation.log.close()
-    reopened = [log_of(opened()), log_of(SqliteStore(tmp_path / "log.db"))]
+    reopened = [log_of(opened()), log_of(SqliteStore(tmp_path / "log.db", create=True))]
     a, b = reopened
     assert (a.size, a.checkpoint(), a.certified()) == (b.size, b.checkpoint(), b.certified())
     assert a.entries() == b.entries() == batch(0, 703)

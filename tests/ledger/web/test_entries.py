@@ -68,7 +68,7 @@ def test_entries_are_admitted_over_http(sequencer: Sequencer) -> None:
         found = submit(client, batch)
         assert [each.index for each in found] == [0, None, None, 1]
         assert found[2].reason == "no key of nobody is known here"
-        assert submit(client, [signed(3)] * 300)[-1] == Admission(index=301)
+        assert submit(client, [signed(number) for number in range(3, 303)])[-1] == Admission(index=301)
         with HttpClient(server.url + "/elsewhere") as elsewhere, pytest.raises(RemoteError, match="404"):
             submit(elsewhere, batch)
     with sequencer.exclusively() as log:

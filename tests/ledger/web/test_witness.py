@@ -260,6 +260,24 @@ def test_a_failing_disk_is_told_to_the_operator_alone() -> None:
     assert "/secret/path" in environ["wsgi.errors"].getvalue()
 
 
+class _Broken(MemoryWitnessStore):
+    def load(self) -> WitnessState | None:
+        raise OSError(5, "input/output error", "/secret/\x1b[2Jpath")
+
+
+@pytest.mark.parametrize(("store", "now"), [(_Broken(), NOW), (MemoryWitnessStore(), -1)])
+def test_whatever_fails_is_answered_with_500_and_tells_nothing(store: MemoryWitnessStore, now: int) -> None:
+    lines: list[str] = []
+    environ = environ_of(body(0, 8))
+    app = witness_app({ORIGIN: witness(store)}, lambda: now)
+    said = b"".join(app(environ, lambda *a: lines.append(a[0])))  # type: ignore[arg-type]
+    assert lines == ["500 Internal Server Error"]
+    assert said == b"the witness cannot record checkpoints now\n"
+    told = environ["wsgi.errors"].getvalue()
+    assert told.startswith("add-checkpoint: OSError: " if now > 0 else "add-checkpoint: ValueError: ")
+    assert told.removesuffix("\n").isprintable()
+
+
 def test_a_closed_store_is_answered_with_500(tmp_path: Path) -> None:
     store = SqliteWitnessStore(tmp_path / "w.db")
     store.close()
@@ -368,6 +386,18 @@ def test_evidence_against_another_log_proves_nothing_here() -> None:
     notes = (sign_checkpoint(Checkpoint(other.name, 8, tree.root(8)), key_of("sequencer")) for tree in (TREE, FORK))
     with answering("409 Conflict", "text/x.equivocation", Equivocation(other, *notes).encode()) as remote:
         with pytest.raises(DecodeError, match=r"against example\.com/other") as caught:
+            remote.add_checkpoint(0, [], note(8), now=0)
+        assert caught.value.culprits == ("member-1",)
+
+
+def test_evidence_is_against_the_key_that_signed_the_note() -> None:
+    """Anybody can make a key of the log's name that signs two roots: it says nothing about the log."""
+    own = key_of("stranger")
+    notes = (sign_checkpoint(Checkpoint(ORIGIN, 8, tree.root(8)), own) for tree in (TREE, FORK))
+    made = Equivocation(VerifierKey(ORIGIN, ED25519, own.public), *notes)
+    assert made.verify().origin == ORIGIN
+    with answering("409 Conflict", "text/x.equivocation", made.encode()) as remote:
+        with pytest.raises(DecodeError, match="does not prove") as caught:
             remote.add_checkpoint(0, [], note(8), now=0)
         assert caught.value.culprits == ("member-1",)
 
