@@ -20,12 +20,13 @@ from .errors import (
     EquivocationError,
     LedgerError,
     QuorumError,
+    RolledBackError,
     SignatureError,
     SizeConflictError,
     StateError,
 )
 from .note import Note, NoteSignature, VerifierKey, parse_note, parse_signature_line
-from .policy import Certificate, Policy
+from .policy import Certificate, Policy, byzantine_quorum
 from .witness import Witness
 
 __all__ = ["CertifiableLog", "CosigningWitness", "certify"]
@@ -64,6 +65,10 @@ class CertifiableLog(Protocol):
         ...
 
 
+class _AheadError(StateError):
+    """A witness has cosigned more than the log has."""
+
+
 class CosigningWitness(Protocol):
     """What `certify` needs of a witness, near or far. A far one raises OSError (ConnectionError, TimeoutError)."""
 
@@ -95,6 +100,7 @@ def certify(
     Raises:
         QuorumError: too few cosigned; it names needed, have and missing, and each witness's reason.
         EquivocationError: a witness proved that this log signed two roots for one size.
+        RolledBackError: more than f of the n witnesses, f = (n - 1) // 3, have cosigned more than the log has.
         ValueError: the policy is of another log, `witnesses` has a name the policy does not know, or no time is given.
     """
     if policy.origin != log.origin or policy.log_key != log.verifier:
@@ -123,6 +129,12 @@ def certify(
         reasons.append(f"{key.name}: {kind}{answer}")
         if isinstance(answer, DecodeError | SignatureError):
             culprits.append(key.name)
+    ahead = [name for name, answer in answers.items() if isinstance(answer, _AheadError)]
+    if len(ahead) > len(policy.witnesses) - byzantine_quorum(len(policy.witnesses)):
+        raise RolledBackError(
+            f"{log.origin} was rolled back: {', '.join(ahead)} cosigned more than its {log.size} entries; never go on "
+            "from here, bring back the newest copy, or found a new log under another origin"
+        )
     if len(lines) < policy.needed:
         missing = tuple(key.name for key in policy.witnesses if key.name not in lines)
         raise QuorumError(
@@ -245,7 +257,7 @@ def _ask_from(
     prove: _Prove, witness: CosigningWitness, old: int, key: VerifierKey, note: Note, size: int, now: int
 ) -> NoteSignature:
     if not 0 <= old <= size:
-        raise StateError(f"has cosigned size {old}, the log has {size} entries: the log was rolled back, or it errs")
+        raise _AheadError(f"has cosigned size {old}, the log has {size} entries: the log was rolled back, or it errs")
     answer = parse_signature_line(witness.add_checkpoint(old, prove(old), note.encode(), now=now))
     try:
         cosigned = Note(note.text, (answer,))

@@ -16,6 +16,7 @@ __all__ = [
     "LedgerError",
     "ProofError",
     "QuorumError",
+    "RolledBackError",
     "SignatureError",
     "SizeConflictError",
     "StateError",
@@ -97,6 +98,10 @@ class StoreError(LedgerError):
 
 class DamagedStoreError(StoreError):
     """Stored bytes are not those that were acknowledged; nothing was changed."""
+
+
+class RolledBackError(DamagedStoreError):
+    """More witnesses than may lie have cosigned more entries than the log has: it lost some, or is an old copy."""
 
 
 class BlobError(LedgerError):

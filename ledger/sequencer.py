@@ -145,6 +145,11 @@ class Sequencer:
         reasons = {each: Admission(reason=_as_line(why)) for each, why in verdicts.items() if why is not None}
         return [reasons[each] if each in reasons else Admission(index=indices[each]) for each in hashes]
 
+    @property
+    def failure(self) -> str | None:
+        """Why the store failed, so that nothing more is admitted; None as long as it works."""
+        return self._failure
+
     @contextmanager
     def exclusively(self) -> Iterator[Log]:
         """Have the log for oneself, between two commits: to certify, publish or read it.

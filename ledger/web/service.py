@@ -14,7 +14,7 @@ from typing import Final
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from ..certifying import CosigningWitness, certify
-from ..errors import DamagedStoreError, LedgerError, StoreError
+from ..errors import DamagedStoreError, EquivocationError, LedgerError, RolledBackError, StoreError
 from ..log import Log
 from ..note import VerifierKey
 from ..policy import Certificate, Policy
@@ -59,7 +59,6 @@ class LogService:
         self._directory = Path(directory)
         self._clock = clock
         self._timeout = timeout
-        self._is_published = False  # the certificate that the log keeps
         self.app = _routed(entries_app(sequencer), static_app(directory))
 
     def certify_and_publish(self) -> Certificate | None:
@@ -71,6 +70,7 @@ class LogService:
         Raises:
             QuorumError: too few witnesses cosigned; entries are taken all the same. Call again later.
             EquivocationError: a witness proved that this log signed two roots for one size.
+            RolledBackError: witnesses have cosigned more than the log has.
             ConsistencyError: the published folder holds another history.
             StoreError: the published folder failed, and entries are taken all the same; or the store, and they are not.
             StateError: the sequencer is closed.
@@ -87,11 +87,12 @@ class LogService:
             return None
         try:
             certificate = certify(pinned, self._witnesses, self._policy, now=self._clock(), timeout=self._timeout)
+        except (EquivocationError, RolledBackError):
+            raise
         except LedgerError:
-            if kept is not None and not self._is_published:
+            if kept is not None:  # its publication may have failed before
                 self._publish(kept)
             raise
-        self._is_published = False
         self._publish(certificate)
         return certificate
 
@@ -115,7 +116,6 @@ class LogService:
                 failure = exc
         if failure is not None:
             raise failure
-        self._is_published = True
 
 
 class _Pinned:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from ledger import LedgerError, VerifierKey, parse_vkey
-from ledger.errors import escaped
 
 from ..log_keys import KeyKind
 
@@ -203,11 +202,19 @@ def _add_run(subjects: Any) -> None:
 
 def _add_address(parser: argparse.ArgumentParser, port: int) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=port, help=f"port, 0 for any free one (default: {port})")
+    parser.add_argument(
+        "--port", type=_port, default=port, metavar="N", help=f"port, 0 for any free one (default: {port})"
+    )
 
 
 def _vkey(text: str) -> VerifierKey:
     try:
         return parse_vkey(text)
     except LedgerError as exc:
-        raise argparse.ArgumentTypeError(escaped(exc)) from exc
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 1 << 16):
+        raise argparse.ArgumentTypeError("expected a port, 0 to 65535")
+    return int(text)

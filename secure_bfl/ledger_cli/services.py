@@ -4,42 +4,59 @@ import argparse
 import hashlib
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from ledger import StoreError
-from ledger.errors import escaped
+from ledger import (
+    ConsistencyError,
+    Equivocation,
+    EquivocationError,
+    StoreError,
+    VerifierKey,
+    create_durably,
+    write_durably,
+)
+from ledger.errors import RolledBackError
 from ledger.note import ED25519
+from ledger.web.service import LogService, log_context
 
 from ..errors import KeystoreError, OutputError
 from ..exitcodes import ExitCode
 from ..founding import open_store
 from ..log_keys import KeyKind
 from .reading import read_file
+from .recurring import Recurring, say
 
 __all__ = ["be_witness", "make_key", "run_log", "serve_log"]
 
 _WITNESS_SECONDS: Final = 5.0
 """What one witness, and all of them together, are given to answer."""
-_STOP_SECONDS: Final = 2.0
-"""What a certification that is under way is given to end by itself. It may be cut off at any moment."""
 
 
 def _listen(app: Any, options: argparse.Namespace) -> ExitCode:
+    _serve_until_stopped(_server(app, options))
+    return ExitCode.OK
+
+
+def _server(app: Any, options: argparse.Namespace) -> Any:
     try:
         from ledger.web.server import Server
     except ImportError as exc:
         raise ValueError("serving needs the extra `server`: pip install 'secure-bfl[server]'") from exc
 
-    server = Server(app, host=options.host, port=options.port)
+    try:
+        return Server(app, host=options.host, port=options.port)
+    except OSError as exc:
+        raise OutputError(f"{options.host}, port {options.port}: {exc.strerror or exc}; choose another --port") from exc
+
+
+def _serve_until_stopped(server: Any) -> None:
     signal.signal(signal.SIGTERM, lambda *_: server.close())
     print(f"listening on {server.url}", flush=True)
     server.run()
-    return ExitCode.OK
 
 
 def serve_log(options: argparse.Namespace) -> ExitCode:
@@ -70,7 +87,7 @@ def make_key(options: argparse.Namespace) -> ExitCode:
 
 def be_witness(options: argparse.Namespace) -> ExitCode:
     """Cosign for the given logs until stopped."""
-    from ledger import SqliteWitnessStore, Witness, write_durably
+    from ledger import SqliteWitnessStore, Witness
     from ledger.web.witness import witness_app
 
     from ..log_keys import open_key
@@ -87,7 +104,14 @@ def be_witness(options: argparse.Namespace) -> ExitCode:
         # The state belongs to the origin, as cosignatures do: they do not name the log's key. A witness that began
         # anew for another key of the log would cosign a second history, which the first key can sign too.
         path = options.dir / f"{hashlib.sha256(log_key.name.encode()).hexdigest()[:16]}.sqlite"
+        mark = path.with_suffix(".founded")
+        if mark.exists() and not path.exists():
+            raise StoreError(
+                f"{path} is missing: without it this witness would cosign another history; bring it back as it was "
+                "last, or make a new key"
+            )
         witness = Witness(public.name, key, log_key, SqliteWitnessStore(path))
+        create_durably(mark, f"{log_key.name} has been cosigned here.\n".encode())
         try:
             _ = witness.size
         except StoreError as exc:
@@ -102,7 +126,7 @@ def be_witness(options: argparse.Namespace) -> ExitCode:
                 path = options.dir / f"{name}.equivocation"
                 if not path.exists():
                     write_durably(path, found.encode())
-                    _say(f"{origin} signed two histories; the evidence is in {path}")
+                    say(f"{origin} signed two histories; the evidence is in {path}")
 
     app = witness_app(witnesses, _now)
 
@@ -121,10 +145,6 @@ def be_witness(options: argparse.Namespace) -> ExitCode:
     report()
     print(public.to_vkey())
     return _listen(watched, options)
-
-
-def _say(news: str) -> None:
-    print(f"secure-bfl: {escaped(news)}", file=sys.stderr, flush=True)
 
 
 def _now() -> int:
@@ -156,7 +176,6 @@ def run_log(options: argparse.Namespace) -> ExitCode:
     from ledger.store import Store
     from ledger.verifying import VerifierPool
     from ledger.web import HttpClient
-    from ledger.web.service import LogService, log_context
     from ledger.web.witness import RemoteWitness
 
     from ..log_keys import open_key
@@ -188,34 +207,35 @@ def run_log(options: argparse.Namespace) -> ExitCode:
     pool = VerifierPool(senders, context=log_context(public), workers=options.workers)
     sequencer = Sequencer(log, pool)
     service = LogService(sequencer, policy, witnesses, options.dir / "public", _now, timeout=seconds)
-    stop = threading.Event()
-    recurring = threading.Thread(target=_certify_for_ever, args=(service, options.every, stop), daemon=True)
+    server = _server(service.app, options)
+    recurring = Recurring(service, lambda: sequencer.failure, options.every, server.close)
     recurring.start()
     try:
         print(public.to_vkey())
-        return _listen(service.app, options)
+        _serve_until_stopped(server)
     finally:
-        stop.set()
-        recurring.join(_STOP_SECONDS)
+        recurring.stop()
         sequencer.close()
         pool.close()
         log.close()
         for client in clients.values():
             client.close()
+    if recurring.ended is not None:
+        raise _reason_to_stop(recurring.ended, public, options.dir)
+    return ExitCode.OK
 
 
-def _certify_for_ever(service: Any, every: float, stop: threading.Event) -> None:
-    """Certify and publish until told to stop; what goes wrong is said, once while it stays the same."""
-    said = ""
-    while not stop.wait(every):
-        try:
-            certificate = service.certify_and_publish()
-        except Exception as exc:  # noqa: BLE001 - whatever a stranger or a defect brings about, it goes on
-            news = f"not certified: {type(exc).__name__}: {exc}"
-        else:
-            if certificate is None:
-                continue
-            news = f"certified {certificate.checkpoint.size} entries"
-        if news != said and not stop.is_set():
-            _say(news)
-        said = news
+def _reason_to_stop(ended: Exception, log_key: VerifierKey, folder: Path) -> Exception:
+    """What the caller is told. Evidence against this log is kept in a file beside its key."""
+    if isinstance(ended, ConsistencyError):
+        return RolledBackError(
+            f"{ended}: this log was rolled back, or the folder is another's; bring back the newest copy"
+        )
+    if not isinstance(ended, EquivocationError):
+        return ended
+    path = folder / "own.equivocation"
+    write_durably(path, Equivocation(log_key, *ended.evidence).encode())
+    return RolledBackError(
+        f"{ended}; the evidence is in {path}. This log is over: found a new one under another origin, and never go on "
+        "from an old copy"
+    )

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,20 +15,22 @@ from pathlib import Path
 import pytest
 
 from ledger import (
+    Certificate,
     Log,
     MemoryStore,
     SigningKey,
     SqliteWitnessStore,
-    StateError,
+    StoreError,
     Witness,
     parse_vkey,
     sign_entry,
 )
+from ledger.errors import RolledBackError
 from ledger.web import HttpClient
 from ledger.web.entries import submit
 from ledger.web.service import log_context
 from secure_bfl.errors import KeystoreError
-from secure_bfl.ledger_cli.services import _certify_for_ever
+from secure_bfl.ledger_cli.recurring import Recurring
 from secure_bfl.log_keys import KeyKind, create_key, open_key
 from tests.integration.commands import call
 from tests.ledger.web import hostile
@@ -51,12 +52,12 @@ class Process:
 
 
 @contextmanager
-def started(*arguments: str | Path) -> Iterator[Process]:
+def started(*arguments: str | Path, code: int = 0) -> Iterator[Process]:
     """Start a service, wait until it listens, and stop it in the end as a service manager would."""
     command = [sys.executable, "-W", "ignore", "-m", "secure_bfl", "ledger", *map(str, arguments), "--port", "0"]
     environment = {**os.environ, **PASSPHRASE, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
     ) as process:
         try:
             assert process.stdout is not None
@@ -68,38 +69,47 @@ def started(*arguments: str | Path) -> Iterator[Process]:
                 raise AssertionError(f"{command} did not listen, exit code {process.wait()}")
         finally:
             process.terminate()
-            assert process.wait(timeout=20) in (0, -signal.SIGKILL)
+            assert process.wait(timeout=20) in (code, -signal.SIGKILL)
 
 
 class Failing:
-    """A service whose every call fails in another way, and then stops what calls it."""
+    """A service whose every call fails in another way; the last one, in a way that ends it."""
 
-    def __init__(self, stop: threading.Event) -> None:
-        self.stop = stop
+    def __init__(self) -> None:
         self.errors = [
             ValueError(f"a chunk of {CONTROLS}"),
             KeyError("a defect"),
             TimeoutError("late"),
-            StateError("x"),
+            RolledBackError("an old copy"),
         ]
 
-    def certify_and_publish(self) -> None:
-        error = self.errors.pop(0)
-        if not self.errors:
-            self.stop.set()
-        raise error
+    def certify_and_publish(self) -> Certificate | None:
+        raise self.errors.pop(0)
 
 
 def test_certification_goes_on_whatever_happens(capsys: pytest.CaptureFixture[str]) -> None:
-    stop = threading.Event()
-    service = Failing(stop)
-    _certify_for_ever(service, 0.001, stop)
+    service, ended = Failing(), []
+    recurring = Recurring(service, lambda: None, 0.001, lambda: ended.append("once"))
+    recurring.run()
     assert service.errors == []
+    assert ended == ["once"]
+    assert isinstance(recurring.ended, RolledBackError)
     assert capsys.readouterr().err.splitlines() == [
         r"secure-bfl: not certified: ValueError: a chunk of \x9b2J\u202e\x7f",
         "secure-bfl: not certified: KeyError: 'a defect'",
         "secure-bfl: not certified: TimeoutError: late",
-    ]  # and nothing of what happens when it is stopped
+    ]  # and the reason of its end is the caller's to tell
+
+
+def test_certification_ends_with_its_store() -> None:
+    class Idle:
+        def certify_and_publish(self) -> None:
+            return None
+
+    recurring = Recurring(Idle(), lambda: "the disk is gone", 0.001, lambda: None)
+    recurring.run()
+    assert isinstance(recurring.ended, StoreError)
+    assert "the disk is gone" in str(recurring.ended)
 
 
 @pytest.fixture
@@ -208,7 +218,7 @@ def test_one_hostile_witness_stops_neither_certification_nor_the_process(
             with HttpClient(running.url) as client:
                 for number in range(rounds):
                     submit(client, [sign_entry(1, "alice", {1: number}, SENDER, context=context)])
-                    assert _certified(client, number + 1)
+                    assert certified(client, number + 1)
                 submit(client, [sign_entry(1, "alice", {1: 9}, SENDER, context=context)])
             time.sleep(0.5)  # it is asking the witnesses again
             running.process.send_signal(signal.SIGTERM)
@@ -242,7 +252,7 @@ def test_a_log_and_four_witnesses_as_processes(tmp_path: Path, monkeypatch: pyte
         entries = [sign_entry(1, "alice", {1: i}, SENDER, context=context) for i in range(300)]
         with started(*arguments) as running, HttpClient(running.url) as client:
             assert [a.index for a in submit(client, entries)] == list(range(300))
-            assert _certified(client, 300)
+            assert certified(client, 300)
             answer = call("ledger", "verify", running.url, "--policy", policy, "--json")
             assert answer.code == 0, answer.out
             assert answer.json["signers"] == ["log.example/ward", "w1", "w2", "w4"]
@@ -252,13 +262,13 @@ def test_a_log_and_four_witnesses_as_processes(tmp_path: Path, monkeypatch: pyte
         with started(*arguments) as running, HttpClient(running.url) as client:
             more = [sign_entry(1, "alice", {2: i}, SENDER, context=context) for i in range(5)]
             assert [a.index for a in submit(client, entries[:5] + more)] == [*range(5), *range(300, 305)]
-            assert _certified(client, 305)
+            assert certified(client, 305)
     assert call("ledger", "fsck", tmp_path / "log").code == 0
     with started("serve", tmp_path / "log" / "public") as copy:
         assert call("ledger", "verify", copy.url, "--policy", policy, "--json").json["size"] == 305
 
 
-def _certified(client: HttpClient, size: int) -> bool:
+def certified(client: HttpClient, size: int) -> bool:
     """Whether a checkpoint of this size is published within some seconds."""
     for _ in range(100):
         note = client.get("checkpoint", limit=1 << 16)

@@ -291,7 +291,7 @@ def kept_entries(path: Path) -> set[Any]:
 
 
 def killed_at(path: Path, step: int) -> bool:
-    """Repair in another process, which is killed before its `step`-th writing SQL statement; False if it has not so many."""
+    """Repair in another process, killed before its `step`-th writing SQL statement; False if it has not so many."""
     child = os.fork()
     if not child:
         steps = iter(range(step))

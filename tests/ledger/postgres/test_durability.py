@@ -130,13 +130,15 @@ def test_a_commit_that_the_server_turned_down_is_no_success(opened: Opener, pair
     ):
         store._session.change("SELECT 1 / 0")
     store.close()
+    log = log_of(opened())
     pair.servers[0].run(
         "CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'too late'; END $$",
         f"CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON {schema}.entries INITIALLY DEFERRED"
         " FOR EACH ROW EXECUTE FUNCTION fail()",
     )
     with pytest.raises(StoreError, match=rf"{UNKNOWN} \(too late\)"):
-        log_of(opened()).append(entry_of(0))
+        log.append(entry_of(0))
+    pair.servers[0].run(f"DROP TRIGGER fail ON {schema}.entries")
     assert log_of(opened()).size == 0
 
 

@@ -262,7 +262,7 @@ def test_a_failing_disk_is_told_to_the_operator_alone() -> None:
 
 class _Broken(MemoryWitnessStore):
     def load(self) -> WitnessState | None:
-        raise OSError(5, "input/output error", "/secret/\x1b[2Jpath")
+        raise OSError("/secret/\x1b[2Jpath: input/output error\x9b")
 
 
 @pytest.mark.parametrize(("store", "now"), [(_Broken(), NOW), (MemoryWitnessStore(), -1)])
