@@ -16,7 +16,13 @@ from tests.arch.sources import PACKAGES, ROOT, SOURCES, Module
 # Import name -> the modules that may import it.
 IMPORTERS = {
     "cbor2": ("ledger.cbor",),
-    "cryptography": ("ledger.mldsa", "ledger.signing", "protocols.sampling", "secure_bfl.keystore", "secure_bfl.sealing"),
+    "cryptography": (
+        "ledger.mldsa",
+        "ledger.signing",
+        "protocols.sampling",
+        "secure_bfl.keystore",
+        "secure_bfl.sealing",
+    ),
     "dp_accounting": ("protocols.dp.accounting",),
     "nacl": ("ledger._sodium",),
     "numba": ("protocols._*numba*",),
