@@ -8,9 +8,10 @@ from ledger import LedgerError, VerifierKey, parse_vkey
 
 from ..log_keys import KeyKind
 
-__all__ = ["PROOF_SUFFIX", "add_ledger"]
+__all__ = ["EVIDENCE_SUFFIX", "PROOF_SUFFIX", "add_ledger"]
 
 PROOF_SUFFIX: Final = ".tlog-proof"
+EVIDENCE_SUFFIX: Final = ".equivocation"
 _EXAMPLES: Final = """\
 examples:
   secure-bfl ledger verify https://log.example --vkey 'log.example+…'     a log of anybody's, over HTTP
@@ -64,7 +65,9 @@ def _add_verify(subjects: Any) -> None:
             "grow with the log."
         ),
     )
-    verify.add_argument("target", metavar="TARGET", help=f"DIR, http(s)://…, or FILE{PROOF_SUFFIX}")
+    verify.add_argument(
+        "target", metavar="TARGET", help=f"DIR, http(s)://…, or FILE{PROOF_SUFFIX} or {EVIDENCE_SUFFIX}"
+    )
     _add_trust(verify)
     verify.add_argument("--old", type=Path, metavar="FILE", help="a checkpoint seen before, which this log must extend")
     verify.add_argument("--entry", type=Path, metavar="FILE", help=f"the entry that FILE{PROOF_SUFFIX} is about")

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ledger import LedgerError, VerifierKey, read_bounded
+from ledger import DecodeError, LedgerError, VerifierKey, read_bounded
 from ledger.errors import escaped
 
 from ..errors import OutputError
 from ..exitcodes import ExitCode
-from .options import PROOF_SUFFIX
+from .options import EVIDENCE_SUFFIX, PROOF_SUFFIX
 
 if TYPE_CHECKING:
     from ledger.policy_file import TrustPolicy
@@ -41,11 +41,18 @@ def _source(target: str) -> "Iterator[LogSource]":
         with HttpClient(target) as client:
             yield HttpSource(client)
         return
-    from ledger.source import DirectorySource
+    from ledger.source import CHECKPOINT, DirectorySource
 
-    if not Path(target).is_dir():
-        raise OutputError(f"{target} is no folder, no http address, and no file that ends in {PROOF_SUFFIX}")
-    yield DirectorySource(Path(target))
+    folder = Path(target)
+    if not folder.is_dir():
+        raise OutputError(
+            f"{target} is no folder, no http address, and no file that ends in {PROOF_SUFFIX} or {EVIDENCE_SUFFIX}"
+        )
+    if not (folder / CHECKPOINT).exists():
+        places = [folder / inner for inner in ("public/ledger", "ledger", "public")]
+        meant = next((f"; did you mean {place}?" for place in places if (place / CHECKPOINT).is_file()), "")
+        raise OutputError(f"{target} holds no published log: there is no checkpoint in it{meant}")
+    yield DirectorySource(folder)
 
 
 def _trusted(options: argparse.Namespace) -> "VerifierKey | TrustPolicy":
@@ -54,7 +61,10 @@ def _trusted(options: argparse.Namespace) -> "VerifierKey | TrustPolicy":
     if options.vkey is not None:
         key: VerifierKey = options.vkey
         return key
-    return parse_policy_file(read_file(options.policy, MAX_POLICY_FILE))
+    try:
+        return parse_policy_file(read_file(options.policy, MAX_POLICY_FILE))
+    except DecodeError as exc:
+        raise ValueError(f"{options.policy}: {exc}") from exc
 
 
 def print_result(options: argparse.Namespace, result: dict[str, Any], lines: list[str]) -> None:
@@ -68,10 +78,14 @@ def verify_published_log(options: argparse.Namespace) -> ExitCode:
     try:
         if options.target.endswith(PROOF_SUFFIX):
             return _verify_proof(options, trusted)
+        if options.target.endswith(EVIDENCE_SUFFIX):
+            return _verify_evidence(options, trusted)
         return _verify_log(options, trusted)
     except (OutputError, ValueError):
         raise
     except LedgerError as exc:
+        if isinstance(exc.__cause__, OSError):
+            raise OutputError(f"nothing is known about the log: {exc}") from exc
         print_result(options, {"ok": False, "error": str(exc)}, [f"does not verify: {exc}"])
         return ExitCode.FINDINGS
 
@@ -89,6 +103,23 @@ def _verify_proof(options: argparse.Namespace, trusted: "VerifierKey | TrustPoli
         options,
         {"ok": True, "origin": head.origin, "index": proof.index, "size": head.size, "root": head.root.hex()},
         [f"verifies: entry {proof.index} of {head.origin}, at size {head.size}"],
+    )
+    return ExitCode.OK
+
+
+def _verify_evidence(options: argparse.Namespace, trusted: "VerifierKey | TrustPolicy") -> ExitCode:
+    from ledger.evidence import MAX_EVIDENCE, parse_equivocation
+
+    evidence = parse_equivocation(read_file(Path(options.target), MAX_EVIDENCE))
+    known = [trusted] if isinstance(trusted, VerifierKey) else [log.key for log in trusted.logs]
+    if evidence.log_key not in known:
+        raise ValueError(f"{options.target} is about {evidence.log_key.to_vkey()}, another log than the one you mean")
+    proven = evidence.verify()
+    roots = [root.hex() for root in proven.roots]
+    print_result(
+        options,
+        {"ok": True, "origin": proven.origin, "size": proven.size, "roots": roots},
+        [f"proven: {proven.origin} signed two roots for size {proven.size}", *roots],
     )
     return ExitCode.OK
 

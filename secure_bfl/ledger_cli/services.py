@@ -12,6 +12,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from ledger import (
     ConsistencyError,
+    DecodeError,
     Equivocation,
     EquivocationError,
     StoreError,
@@ -184,7 +185,10 @@ def run_log(options: argparse.Namespace) -> ExitCode:
         raise ValueError("--every is a number of seconds above 0")
     senders = _senders(options.senders)
     text = read_file(options.policy, MAX_POLICY_FILE)
-    policy, addresses = read_policy(text), {w.key.name: w.url for w in parse_policy_file(text).witnesses}
+    try:
+        policy, addresses = read_policy(text), {w.key.name: w.url for w in parse_policy_file(text).witnesses}
+    except DecodeError as exc:
+        raise ValueError(f"{options.policy}: {exc}") from exc
     public, key = open_key(options.dir, _passphrase())
     if policy.log_key != public or not isinstance(key, SigningKey):
         raise ValueError(f"{options.policy} is the policy of {policy.log_key.to_vkey()}, the log's key is another")

@@ -80,6 +80,25 @@ def test_a_proof_needs_its_entry_and_a_log_does_not(public: PublicFolder, policy
     assert call("ledger", "verify", tmp_path / "nowhere", "--policy", policy).code == 8
 
 
+def test_where_the_log_is_is_said(public: PublicFolder, policy: Path) -> None:
+    answer = call("ledger", "verify", public.path, "--policy", policy)
+    assert answer.code == 8
+    assert f"did you mean {public.ledger}?" in answer.err
+
+
+def test_a_server_that_is_not_there_proves_nothing(policy: Path) -> None:
+    answer = call("ledger", "verify", "http://127.0.0.1:9", "--policy", policy)
+    assert answer.code == 8
+    assert "nothing is known about the log" in answer.err
+
+
+def test_a_mistake_in_ones_own_policy_is_ones_own(public: PublicFolder, tmp_path: Path) -> None:
+    (tmp_path / "policy").write_text("quorum nobody\n", encoding="utf-8")
+    answer = call("ledger", "verify", public.ledger, "--policy", tmp_path / "policy")
+    assert answer.code == 2
+    assert str(tmp_path / "policy") in answer.err
+
+
 def test_prove_does_not_overwrite_something_else(public: PublicFolder, policy: Path, tmp_path: Path) -> None:
     (tmp_path / "1.entry").write_bytes(b"mine")
     answer = call("ledger", "prove", public.ledger, "1", "--policy", policy, "--out", tmp_path)

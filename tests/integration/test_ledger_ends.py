@@ -65,6 +65,9 @@ def test_a_log_that_was_put_back_ends_and_says_so(
     assert evidence.exists() == (len(numbers) == 2)
     if evidence.exists():
         assert parse_equivocation(evidence.read_bytes()).verify().size == 5
+        assert call("ledger", "verify", evidence, "--vkey", log, "--json").json["size"] == 5
+        other = call("ledger", "keygen", tmp_path / "other", "--name", "other").out.strip()
+        assert call("ledger", "verify", evidence, "--vkey", other).code == 2
 
 
 def test_a_log_whose_store_failed_ends(witnessed: tuple[str, Options], tmp_path: Path) -> None:
