@@ -100,7 +100,8 @@ def certify(
     Raises:
         QuorumError: too few cosigned; it names needed, have and missing, and each witness's reason.
         EquivocationError: a witness proved that this log signed two roots for one size.
-        RolledBackError: more than f of the n witnesses, f = (n - 1) // 3, have cosigned more than the log has.
+        RolledBackError: the same, and more than f of the n witnesses, f = (n - 1) // 3, have cosigned more than the log
+            has.
         ValueError: the policy is of another log, `witnesses` has a name the policy does not know, or no time is given.
     """
     if policy.origin != log.origin or policy.log_key != log.verifier:
@@ -129,15 +130,17 @@ def certify(
         reasons.append(f"{key.name}: {kind}{answer}")
         if isinstance(answer, DecodeError | SignatureError):
             culprits.append(key.name)
-    ahead = [name for name, answer in answers.items() if isinstance(answer, _AheadError)]
-    if len(ahead) > len(policy.witnesses) - byzantine_quorum(len(policy.witnesses)):
-        raise RolledBackError(
-            f"{log.origin} was rolled back: {', '.join(ahead)} cosigned more than its {log.size} entries; never go on "
-            "from here, bring back the newest copy, or found a new log under another origin"
-        )
     if len(lines) < policy.needed:
         missing = tuple(key.name for key in policy.witnesses if key.name not in lines)
-        raise QuorumError(
+        ahead = [name for name, answer in answers.items() if isinstance(answer, _AheadError)]
+        error = QuorumError
+        if len(ahead) > len(policy.witnesses) - byzantine_quorum(len(policy.witnesses)):
+            error = RolledBackError
+            reasons.append(
+                f"{log.origin} was rolled back: {', '.join(ahead)} cosigned more than its {log.size} entries; never go "
+                "on from here, bring back the newest copy, or found a new log under another origin"
+            )
+        raise error(
             needed=policy.needed, have=tuple(lines), missing=missing, reasons=tuple(reasons), culprits=tuple(culprits)
         )
     certificate = policy.verify(Note(note.text, (*note.signatures, *lines.values())).encode())

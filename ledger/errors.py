@@ -92,16 +92,16 @@ class QuorumError(LedgerError):
         self.reasons = reasons
 
 
+class RolledBackError(QuorumError):
+    """More witnesses than may lie have cosigned more entries than the log has: it lost some, or is an old copy."""
+
+
 class StoreError(LedgerError):
     """The storage failed, is in use by another writer, or holds other bytes than were written."""
 
 
 class DamagedStoreError(StoreError):
     """Stored bytes are not those that were acknowledged; nothing was changed."""
-
-
-class RolledBackError(DamagedStoreError):
-    """More witnesses than may lie have cosigned more entries than the log has: it lost some, or is an old copy."""
 
 
 class BlobError(LedgerError):

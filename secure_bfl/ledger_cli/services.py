@@ -12,6 +12,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from ledger import (
     ConsistencyError,
+    DamagedStoreError,
     DecodeError,
     Equivocation,
     EquivocationError,
@@ -232,14 +233,16 @@ def run_log(options: argparse.Namespace) -> ExitCode:
 def _reason_to_stop(ended: Exception, log_key: VerifierKey, folder: Path) -> Exception:
     """What the caller is told. Evidence against this log is kept in a file beside its key."""
     if isinstance(ended, ConsistencyError):
-        return RolledBackError(
-            f"{ended}: this log was rolled back, or the folder is another's; bring back the newest copy"
+        return DamagedStoreError(
+            f"{ended}: this log was rolled back, or the folder is another's; bring back the newest"
         )
+    if isinstance(ended, RolledBackError):
+        return DamagedStoreError(str(ended))
     if not isinstance(ended, EquivocationError):
         return ended
     path = folder / "own.equivocation"
     write_durably(path, Equivocation(log_key, *ended.evidence).encode())
-    return RolledBackError(
+    return DamagedStoreError(
         f"{ended}; the evidence is in {path}. This log is over: found a new one under another origin, and never go on "
         "from an old copy"
     )

@@ -77,7 +77,7 @@ def test_a_log_whose_store_failed_ends(witnessed: tuple[str, Options], tmp_path:
         with sqlite3.connect(tmp_path / "log" / "log.sqlite") as other:  # whoever else has the right to write there
             other.execute("DROP TABLE entries")
         other.close()
-        with pytest.raises(BusyError, match="not known"):
+        with pytest.raises((BusyError, ConnectionError)):  # it may end before it has answered
             submit(client, entries(log, 2))
         assert "the store failed" in running.process.communicate(timeout=30)[1]
 

@@ -80,7 +80,7 @@ class Failing:
             ValueError(f"a chunk of {CONTROLS}"),
             KeyError("a defect"),
             TimeoutError("late"),
-            RolledBackError("an old copy"),
+            RolledBackError(needed=1, have=(), missing=("w",), reasons=("an old copy",)),
         ]
 
     def certify_and_publish(self) -> Certificate | None:
