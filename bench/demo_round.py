@@ -114,7 +114,7 @@ class Federation:
         for step in KEY_STEPS:
             for member in self.members:
                 step(member, self.board)
-        self.model = GlobalModel.zero(plan.features, plan.classes)
+        self.model = GlobalModel.zero(plan.tensors)
 
     def round(self, number: int, watch: Stopwatch) -> None:
         """One whole round, as the demo runs it, publication included."""

@@ -37,7 +37,7 @@ from .messages import Kind
 from .model import GlobalModel
 from .replay import RoundState
 from .report import build, compare, encode, html, markdown
-from .results import final_model, next_model, report_facts
+from .results import final_model, following_model, next_model, opened_sum, report_facts, sentinel_energy
 
 __all__ = ["Auditor", "Finding", "Verdict"]
 
@@ -253,12 +253,12 @@ class Auditor:
 
     def _check_rounds(self, transcript: Transcript, progress: Progress) -> GlobalModel:
         plan = transcript.roster.plan
-        model = GlobalModel.zero(plan.features, plan.classes)
+        model = GlobalModel.decode(transcript.blobs.get(plan.initial, size=plan.model_bytes), plan.tensors)
         for state in transcript.replay.rounds:
             where = f"round {state.number}"
             if state.model != blob_digest(model.encode()):
                 self._error(where, "starts from another model than the one the rounds before it give")
-            transcript.blobs.get(state.model, size=len(model.encode()))
+            transcript.blobs.get(state.model, size=plan.model_bytes)
             if not state.finished:
                 self._error(where, "is not finished")
                 break
@@ -270,10 +270,13 @@ class Auditor:
                 self._note_void(transcript, state, model)
             else:
                 self._note_culprits(transcript, state)
-                model = next_model(transcript, state.number, model)
+                sums = opened_sum(transcript, state.number)
+                model = following_model(transcript, state.number, model, sums)
                 if state.result.model != blob_digest(model.encode()):
                     self._error(where, "the published model does not follow from the opened sum")
-                transcript.blobs.get(state.result.model, size=len(model.encode()))
+                if state.result.sentinel_energy != sentinel_energy(plan, sums):
+                    self._error(where, "the stated sentinels are not those of the opened sum")
+                transcript.blobs.get(state.result.model, size=plan.model_bytes)
             self._verdict.rounds = state.number
             progress("rounds", state.number, plan.rounds)
         if self._verdict.rounds < plan.rounds:

@@ -43,6 +43,7 @@ class Kind(IntEnum):
     PIECE_CHECK = 25
     ROUND_VOID = 26
     BLOB_RELEASE = 27
+    PRIVACY_AUDIT = 28
 
 
 class Role(IntEnum):

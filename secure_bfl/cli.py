@@ -15,6 +15,7 @@ from ledger.errors import escaped
 from .errors import DatasetError
 from .exitcodes import ExitCode, code_of
 from .ledger_cli import add_ledger, run_ledger
+from .privacy_cli import add_privacy, add_report_options, run_privacy, write_signed_report
 
 __all__ = ["main"]
 
@@ -27,6 +28,8 @@ examples:
   secure-bfl report out                        write the privacy budget report again, from the ledger
   secure-bfl info                              versions, and what computes on this machine
   secure-bfl vectors --verify                  the test vectors, computed again by code that shares nothing with this
+  secure-bfl privacy plan --epsilon 2          how much noise a budget needs, and what it then protects
+  secure-bfl privacy --help                    what was spent and what is left, signed reports, audits
   secure-bfl ledger --help                     verify, serve and run transparency logs; be a witness
   secure-bfl bench crypto                      what the encrypted sum of a million values costs on this machine
   secure-bfl bench ledger                      how many signed entries a second the ledger takes on this machine
@@ -46,11 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_verify(commands)
     report = commands.add_parser(
         "report",
-        help="build the privacy budget report from the verified ledger",
+        help="build the privacy budget report from the verified ledger: short for `privacy report`",
         description="Verify a run, then write budget-report.json, .md and .html into its public folder.",
     )
-    report.add_argument("dir", type=Path, help="the run's folder (or its public folder)")
-    report.add_argument("--genesis", type=_digest, help="refuse any other federation than this one (64 hex digits)")
+    add_report_options(report)
     info = commands.add_parser(
         "info",
         help="versions, and what computes on this machine",
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     _add_vectors(commands)
     add_ledger(commands)
+    add_privacy(commands)
     return parser
 
 
@@ -131,12 +134,26 @@ def _add_demo(commands: Any) -> None:
     )
     demo.add_argument("--out", type=Path, required=True, help="output folder: new, empty, or a run to go on with")
     demo.add_argument("--dataset", default="digits", help="digits, breast-cancer or fashion-mnist (default: digits)")
+    demo.add_argument(
+        "--mode",
+        choices=("distributed", "local", "client"),
+        default="distributed",
+        help="where the noise is added: shares of it by all clients, so that only the sum is private (distributed, "
+        "most accurate); all of it by each client, trusting nobody (local); shares, and the privacy of a whole client "
+        "(client). Default: distributed",
+    )
     demo.add_argument("--clients", type=int, default=10, help="data holders, at least 2 (default: 10)")
     demo.add_argument("--members", type=int, default=5, help="committee members, 2 to 32 (default: 5)")
     demo.add_argument("--threshold", type=int, default=3, help="members that decrypt together, at least 2 (default: 3)")
     demo.add_argument("--rounds", type=int, help="rounds of training (default: tuned for the data set)")
     demo.add_argument("--epsilon", type=float, default=8.0, help="each record's privacy budget, whole run (default: 8)")
     demo.add_argument("--delta", type=float, default=1e-5, help="the budget's delta (default: 1e-5)")
+    demo.add_argument(
+        "--minimum-clients", type=int, help="fewest clients in a sum that is opened (default: seven tenths of them)"
+    )
+    demo.add_argument(
+        "--colluders", type=int, default=0, help="clients that may withhold or betray their noise (default: 0)"
+    )
     demo.add_argument("--digit-bits", type=int, help="width of a packed digit (default: just wide enough)")
     demo.add_argument("--drop", type=int, default=0, metavar="K", help="K clients vanish in every round")
     demo.add_argument("--offline-members", type=int, default=0, metavar="K", help="the last K members are away")
@@ -178,11 +195,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {
         "demo": _demo,
         "verify": _verify,
-        "report": _report,
+        "report": write_signed_report,
         "info": _info,
         "bench": _bench,
         "vectors": _vectors,
         "ledger": run_ledger,
+        "privacy": run_privacy,
     }
     try:
         _announce(options.command)
@@ -202,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _announce(command: str) -> None:
     """Say, before the first computation on a machine, why nothing seems to happen."""
-    if command in ("vectors", "ledger"):  # neither computes in the ring
+    if command in ("vectors", "ledger", "privacy"):  # neither computes in the ring
         return
     from protocols.tckks import CompiledKernels
 
@@ -213,10 +231,12 @@ def _announce(command: str) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from .training import TRAINING
+    from protocols.dp import Mode
 
-    if options.dataset not in TRAINING:
-        raise DatasetError(f"unknown dataset {options.dataset!r}; choose one of {', '.join(sorted(TRAINING))}")
+    from .training import DATASETS
+
+    if options.dataset not in DATASETS:
+        raise DatasetError(f"unknown dataset {options.dataset!r}; choose one of {', '.join(sorted(DATASETS))}")
     from .demo import Faults, run_demo  # torch takes seconds to load
     from .keystore import given_passphrase
     from .plan import FederationPlan
@@ -227,6 +247,9 @@ def _demo(options: argparse.Namespace) -> int:
     passphrase = given_passphrase(ask=options.ask_passphrase)
     plan = FederationPlan.create(
         options.dataset,
+        mode=Mode[options.mode.upper()],
+        minimum_clients=options.minimum_clients,
+        colluders=options.colluders,
         clients=options.clients,
         members=options.members,
         threshold=options.threshold,
@@ -238,7 +261,8 @@ def _demo(options: argparse.Namespace) -> int:
     with Progress(quiet=options.json) as progress:
         progress.say(
             f"{plan.dataset}: {plan.parameters} parameters, {plan.clients} clients, {plan.rounds} rounds; "
-            f"epsilon {plan.epsilon:g} at delta {plan.delta:g}; {plan.suite.name}, "
+            f"{options.mode} noise, epsilon {plan.epsilon:g} at delta {plan.delta:g} per {plan.unit_of_privacy}; "
+            f"{plan.suite.name}, "
             f"statistical distance at most 2^-{plan.smudging_lambda}"
         )
         result = run_demo(plan, options.out, faults=faults, progress=progress, passphrase=passphrase)
@@ -247,7 +271,7 @@ def _demo(options: argparse.Namespace) -> int:
     else:
         print(
             f"\naccuracy   {result.accuracy:.1%} on public held-out records\n"
-            f"privacy    epsilon {_shown(result.epsilon)} at delta {result.delta:g}, per record, whole run\n"
+            f"privacy    epsilon {_shown(result.epsilon)} at delta {result.delta:g}, per {plan.unit_of_privacy}, whole run\n"
             f"size       {result.bytes_per_param:.1f} bytes per parameter and client a round\n"
             f"time       {result.seconds:.1f} s\n"
             f"genesis    {result.genesis}\n"
@@ -286,16 +310,6 @@ def _verify(options: argparse.Namespace) -> int:
         else:
             print("not verified")
     return int(ExitCode.OK if verdict.ok else ExitCode.FINDINGS)
-
-
-def _report(options: argparse.Namespace) -> int:
-    from .layout import PublicFolder
-    from .publication import write_report
-
-    folder = PublicFolder.of(options.dir)
-    report = write_report(folder, genesis=options.genesis)
-    print(folder.report_html)
-    return int(ExitCode.OK if report["accounting"]["verdict"] == "agree" else ExitCode.ACCOUNTANTS)
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -1,38 +1,51 @@
 """A client: trains on its own records, encrypts, commits.
 
-Spec: round §4.1 (v1). The order is fixed: reserve the privacy, record the spend, train, persist the ciphertext, claim
-it, commit to it, send it. The commitment stands in the log before anybody can see the ciphertext, so nobody can commit
-to a copy first. Every step can be interrupted and done again: what was claimed is sent again, byte for byte; what was
-reserved but not claimed never left, and is done again under the same reservation.
+Spec: round §4.1 (v1). The order is fixed: reserve the privacy, record the spend, train, put the ciphertext into the
+outbox, persist its digest in the odometer, commit to it, send it. The commitment stands in the log before anybody can
+see the ciphertext, so nobody can commit to a copy first. Every step can be interrupted and done again: what was
+persisted is sent again, byte for byte; what was reserved and not persisted never left, and is done again under the same
+reservation.
 """
 
 import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final
 
-from ledger import Blobs, blob_digest
+from ledger import BlobError, Blobs, blob_digest
+from protocols.dp import PrivacyEvent
+from protocols.dp.auditing import SentinelRound, sentinel_reading
+from protocols.errors import PrivacyError
 from protocols.packing import pack
 from protocols.tckks import Encryptor
 
 from .board import Board
 from .errors import ChainError, StateError
 from .identity import Identity
-from .journal import Journal
-from .local_training import Records, train_round
-from .messages import DENSE, BudgetSpend, UpdateCommit
+from .local_training import Learner, train_round
+from .messages import DENSE, BudgetSpend, OtherSpend, UpdateCommit
 from .model import GlobalModel
 from .odometer import Odometer, Reservation
+from .plan import FederationPlan
+from .state import RoundState
 
-__all__ = ["Client"]
+__all__ = ["LEAST_P_VALUE", "Client"]
+
+LEAST_P_VALUE: Final = 1e-9
+"""A client stays away if the noise in the sums opened so far is so small that chance does it less often than this."""
 
 
 class Client:
-    """One data holder. `outbox` is its own durable store of ciphertexts that may be sent."""
+    """One data holder. `outbox` is its own durable store of ciphertexts that may be sent.
 
-    def __init__(
-        self, identity: Identity, records: Records, *, odometer: Odometer, journal: Journal, outbox: Blobs
-    ) -> None:
+    Every run on the same records is given the same `odometer`: see docs/how-to/keep-an-odometer.md.
+    """
+
+    def __init__(self, identity: Identity, learner: Learner, *, odometer: Odometer, outbox: Blobs) -> None:
         self.identity = identity
-        self._records, self._odometer, self._journal, self._outbox = records, odometer, journal, outbox
+        self._learner, self._odometer, self._outbox = learner, odometer, outbox
         self._encryptor: Encryptor | None = None
+        self._checked: FederationPlan | None = None  # the plan that the network is known to fit
 
     @property
     def name(self) -> str:
@@ -44,40 +57,77 @@ class Client:
 
         Raises:
             PrivacyError: the budget would be exceeded.
-            ChainError: the ledger shows spending this odometer does not know: an older copy was restored.
+            ChainError: the ledger shows what this odometer does not know: an older copy was restored.
         """
+        run, plan, round_state = board.replay.context, board.roster.plan, board.round(number)
+        self._odometer.begin(run, (plan.schedule,))
         self._take_over_spending(board)
-        round_state = board.round(number)
-        reservation = self._odometer.reserve(board.replay.context, number, board.roster.plan.round_event)
+        reservation = self._odometer.reserve(run, number, plan.round_event)
         if self.name not in round_state.spends:
             event = reservation.event
             spend = BudgetSpend(
-                number, event.steps, event.noise_multiplier_milli, event.sampling_rate_ppm, reservation.head
+                number,
+                event.steps,
+                event.noise_multiplier_milli,
+                event.sampling_rate_ppm,
+                tuple(
+                    OtherSpend(other.noise_multiplier_milli, other.sampling_rate_ppm, other.steps)
+                    for other in self._odometer.others(run)
+                ),
+                reservation.head,
             )
             board.append(spend, self.name, self.identity.signing_in(board.replay))
         return reservation
 
     def _take_over_spending(self, board: Board) -> None:
-        """Every spend in this client's name is in its odometer, or another held its key then.
+        """Every spend and commitment in this client's name is in its odometer, or another held its key then.
 
         What was signed before members voted for the present key may be a thief's. It says nothing about this odometer,
-        and is reserved in it all the same: the ledger counts it, so the budget has to.
+        and its privacy is reserved in it all the same: the ledger counts it, so the budget has to.
         """
+        run, plan = board.replay.context, board.roster.plan
         known = {reservation.head for reservation in self._odometer.reservations}
-        standing = board.replay.standings[self.name]
-        admitted = standing.keys[standing.lineage].since if standing.lineage else -1
-        for round_state in board.replay.rounds:
-            spend = round_state.spends.get(self.name)
-            if spend is None or spend.odometer in known:
+        admitted, others = self._admitted(board), self._odometer.others(run)
+        for state in board.replay.rounds:
+            spend = state.spends.get(self.name)
+            if spend is None:
                 continue
-            if round_state.spent[self.name] < admitted:
-                self._odometer.reserve(board.replay.context, round_state.number, board.roster.plan.round_event)
-            else:
-                raise ChainError(
-                    f"{self.name}: the ledger shows spending in round {round_state.number} that this odometer does not "
-                    "know; an older copy was restored: bring back the newest one",
-                    culprits=(self.name,),
-                )
+            if state.spent[self.name] < admitted:
+                if spend.odometer not in known:
+                    self._odometer.reserve(run, state.number, plan.round_event)
+            elif spend.odometer not in known:
+                raise self._rolled_back(f"spending in round {state.number}")
+            elif not _holds(others, [other.event for other in spend.others]):
+                raise self._rolled_back(f"spending of other runs, stated in round {state.number},")
+            self._own_upload(board, state)
+
+    def _admitted(self, board: Board) -> int:
+        """The entry that admitted the key in force, -1 for the genesis: what is signed later is this client's own."""
+        standing = board.replay.standings[self.name]
+        return standing.keys[standing.lineage].since if standing.lineage else -1
+
+    def _own_upload(self, board: Board, state: RoundState) -> Reservation | None:
+        """The reservation of a round to whose upload the ledger has a commitment; None if there is none, or a thief's.
+
+        Raises:
+            ChainError: the commitment is this client's own, and to another upload than the one it persisted.
+        """
+        if self.name not in state.commits:
+            return None
+        index, commit = state.commits[self.name]
+        reservation = self._odometer.find(board.replay.context, state.number)
+        if reservation is not None and reservation.upload == commit.opened:
+            return reservation
+        if index < self._admitted(board):
+            return None
+        raise self._rolled_back(f"an update in round {state.number}")
+
+    def _rolled_back(self, what: str) -> ChainError:
+        return ChainError(
+            f"{self.name}: the ledger shows {what} that this odometer does not know; an older copy was restored: bring "
+            "back the newest one",
+            culprits=(self.name,),
+        )
 
     def update(self, board: Board, number: int, model: GlobalModel) -> bool:
         """Do everything this round asks of the client; True if its update is committed when this returns.
@@ -85,50 +135,104 @@ class Client:
         Nothing is done, and no privacy spent, when the round is closed or the client's signing key was revoked.
 
         Raises:
-            PrivacyError, ChainError: see `reserve`; nothing was trained.
-            StateError: the round is closed, or `model` is not the round's model.
+            PrivacyError: the budget would be exceeded, or the sums opened so far have far too little noise; nothing was
+                trained.
+            ChainError: the ledger shows what this odometer does not know; nothing was trained.
+            StateError: `model` is not the round's model; or the round's ciphertext is lost, and there is no second one.
+            ValueError: the network is not the plan's.
         """
         round_state = board.round(number)
         if self.name in round_state.commits:
-            self._send(board, number)
-            return True
+            return self._finish(board, round_state)
         if round_state.closed is not None or round_state.finished or not board.replay.in_force(self.name):
             return False
         if blob_digest(model.encode()) != round_state.model:
             raise StateError(f"{self.name}: the model at hand is not the one round {number} starts from")
-        self.reserve(board, number)
-        ciphertext = self._claimed(board, number)
+        if self._checked != board.roster.plan:
+            self._learner.build(board.roster.plan)
+            self._checked = board.roster.plan
+        self._check_noise(board)
+        reservation = self.reserve(board, number)
+        ciphertext = self._persisted(reservation)
         if ciphertext is None:
-            ciphertext = self._train_and_encrypt(board, number, model)
+            ciphertext = self._train_and_encrypt(board, reservation, model)
         commit = UpdateCommit(number, DENSE, blob_digest(ciphertext), b"")
-        board.append(commit, self.name, self.identity.signing_in(board.replay))
+        index = board.append(commit, self.name, self.identity.signing_in(board.replay))
+        self._odometer.commit(board.replay.context, number, index)
         board.blobs.put(ciphertext)
         return True
 
-    def _send(self, board: Board, number: int) -> None:
-        """Send a committed ciphertext that a crash kept from the blob store."""
-        digest = board.round(number).commits[self.name][1].opened
-        if board.round(number).released is None and not board.blobs.has(digest):
-            ciphertext = self._claimed(board, number)
+    def _finish(self, board: Board, state: RoundState) -> bool:
+        """Do what a crash after the commitment left undone; False if the commitment is a thief's."""
+        reservation = self._own_upload(board, state)
+        if reservation is None or reservation.upload is None:
+            return False
+        self._odometer.commit(board.replay.context, state.number, state.commits[self.name][0])
+        if state.released is None and not board.blobs.has(reservation.upload):
+            ciphertext = self._persisted(reservation)
             if ciphertext is not None:
                 board.blobs.put(ciphertext)
+        return True
 
-    def _claim_name(self, board: Board, number: int) -> str:
-        return f"update/{board.replay.context.hex()}/{number}"
+    def _check_noise(self, board: Board) -> None:
+        """Whether the sums opened so far have the noise that the plan says, each round alone and all together.
 
-    def _claimed(self, board: Board, number: int) -> bytes | None:
-        claim = self._journal.get(self._claim_name(board, number))
-        if claim is None:
+        Everybody's sentinels are zero, so they show the noise of a sum and nothing else. What auditors recompute is
+        taken from the ledger here.
+        """
+        plan, parts = board.roster.plan, dict[int, SentinelRound]()
+        if not plan.sentinels:
+            return
+        for state in board.replay.rounds:
+            if state.result is not None:
+                variance = plan.sentinel_variance(len(state.cohort))
+                parts[state.number] = SentinelRound(plan.sentinels, state.result.sentinel_energy, variance)
+        for number, part in parts.items():
+            self._check_reading(f"round {number}", [part])
+        if parts:
+            self._check_reading(f"{len(parts)} rounds together", list(parts.values()))
+
+    def _check_reading(self, where: str, parts: Sequence[SentinelRound]) -> None:
+        reading = sentinel_reading(parts)
+        if reading.p_too_small < LEAST_P_VALUE:
+            raise PrivacyError(
+                f"{self.name}: the noise in the sum of {where} has {reading.ratio:.3g} of the planned variance, as "
+                f"{reading.coordinates} sentinels show (p = {reading.p_too_small:.1e}): clients left out noise that "
+                "this one's privacy rests on; nothing more is sent to this federation"
+            )
+
+    def _persisted(self, reservation: Reservation) -> bytes | None:
+        """The one ciphertext that may be sent under this reservation; None if there is none yet.
+
+        Raises:
+            StateError: it was persisted and the outbox has lost it.
+        """
+        if reservation.upload is None:
             return None
-        return self._outbox.get(claim[:32], size=int.from_bytes(claim[32:], "big"))
+        try:
+            return self._outbox.get(reservation.upload, size=reservation.size)
+        except BlobError as exc:
+            raise StateError(
+                f"{self.name}: the ciphertext for round {reservation.round} is not in the outbox any more, and another "
+                f"one would be a second release: bring {reservation.upload.hex()} back from a copy of the outbox, or "
+                "stay out of this round; what it cost stays spent"
+            ) from exc
 
-    def _train_and_encrypt(self, board: Board, number: int, model: GlobalModel) -> bytes:
+    def _train_and_encrypt(self, board: Board, reservation: Reservation, model: GlobalModel) -> bytes:
         plan = board.roster.plan
-        update, _ = train_round(plan, model, self._records, rand=os.urandom(32))
-        digits = pack(plan.grid.quantize(update), plan.layout, clients=plan.clients)
+        vector, record = train_round(plan, model, self._learner, rand=os.urandom(32))
+        if record.event() != reservation.event:
+            raise StateError(f"{self.name}: round {reservation.round} released something else than was reserved")
+        digits = pack(vector, plan.layout, clients=plan.clients)
         if self._encryptor is None or self._encryptor.key_digest != board.joint_key.digest:
             self._encryptor = Encryptor(board.joint_key, plan.noise_budget, plan.layout)
         ciphertext = self._encryptor.encrypt(digits, rand=os.urandom(32)).encode()
         digest = self._outbox.put(ciphertext)
-        self._journal.claim(self._claim_name(board, number), digest + len(ciphertext).to_bytes(8, "big"))
+        self._odometer.persist(reservation.run, reservation.round, digest, len(ciphertext))
         return ciphertext
+
+
+def _holds(spent: Iterable[PrivacyEvent], stated: Iterable[PrivacyEvent]) -> bool:
+    """Whether `spent` has at least the steps of each mechanism in `stated`; both have one event for each."""
+    steps = {replace(event, steps=1): event.steps for event in spent}
+    return all(steps.get(replace(event, steps=1), 0) >= event.steps for event in stated)

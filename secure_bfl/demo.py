@@ -148,7 +148,7 @@ class _Run:
         identities = [self.operator.identity, *(m.identity for m in self.members), *(c.identity for c in self.clients)]
         self.operator.found(self.board, plan, tuple(identity.party for identity in identities))
         self._generate_key()
-        model = GlobalModel.zero(plan.features, plan.classes)
+        model = GlobalModel.zero(plan.tensors)
         for number in range(1, plan.rounds + 1):
             if self._is_finished(number):
                 model = self._finished_model(number)
@@ -164,8 +164,8 @@ class _Run:
 
     def _finished_model(self, number: int) -> GlobalModel:
         plan, state = self._workspace.plan, self.board.round(number)
-        data = self.board.blobs.get(state.following, size=len(GlobalModel.zero(plan.features, plan.classes).encode()))
-        return GlobalModel.decode(data, plan.features, plan.classes)
+        data = self.board.blobs.get(state.following, size=plan.model_bytes)
+        return GlobalModel.decode(data, plan.tensors)
 
     def _certificate(self) -> Certificate:
         """The committee's certificate of all entries, asked for if the newest are not covered yet."""

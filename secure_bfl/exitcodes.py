@@ -24,12 +24,13 @@ class ExitCode(IntEnum):
     BUDGET = 3
     ACCOUNTANTS = 4
     CHAIN = 5
-    KEYSTORE = 6
+    AUDIT = 6
     QUORUM = 7
     OUTPUT = 8
     DATASET = 9
     PEER = 10
     STATE = 11
+    KEYSTORE = 12
 
     @property
     def meaning(self) -> str:
@@ -44,12 +45,13 @@ _MEANING: Final = {
     ExitCode.BUDGET: "the privacy budget would be exceeded",
     ExitCode.ACCOUNTANTS: "the privacy accountants disagree",
     ExitCode.CHAIN: "an odometer or a store is broken or was rolled back",
-    ExitCode.KEYSTORE: "a keystore is missing or damaged, or its passphrase is wrong",
+    ExitCode.AUDIT: "an audit found less noise, or more leakage, than the privacy account claims",
     ExitCode.QUORUM: "too few parties took part; start again when they are back",
     ExitCode.OUTPUT: "the output folder, a file in it or the disk cannot be used",
     ExitCode.DATASET: "the data set is unknown or not installed",
     ExitCode.PEER: "a party sent something wrong; it is named where that can be known",
     ExitCode.STATE: "a step came out of order, or something single-use was used twice",
+    ExitCode.KEYSTORE: "a keystore is missing or damaged, or its passphrase is wrong",
 }
 
 _CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (

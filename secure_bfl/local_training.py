@@ -1,97 +1,232 @@
-"""A client's own training: DP-SGD on its records, starting from the global model.
+"""A client's own part of a round: gradients or updates of its records, clipped, on the grid, with noise.
 
 Spec: dp §2 (v1). All noise of a round is drawn before a gradient exists. Everything after the integer releases is
-post-processing, so the update may be averaged, clipped and rounded at no further cost.
+post-processing, so a local update may be averaged, clipped and rounded at no further cost.
 """
 
 import hashlib
+import hmac
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from protocols.arrays import Float64Array, Int64Array, frozen
-from protocols.dp import DiscreteGaussian, MechanismRecord, poisson_sample, privatize
+from protocols.dp import (
+    DiscreteGaussian,
+    MechanismRecord,
+    Mode,
+    Noise,
+    PoissonSample,
+    poisson_sample,
+    privatize,
+    privatize_share,
+    privatize_update,
+)
+from protocols.dp.clipping import Rows
+from protocols.grid import GridVector
 
 from .adapters.opacus import GradientEngine
+from .adapters.rows import GradientRows
 from .errors import StateError
 from .model import GlobalModel
+from .networks import base_digest, check_network, has_base, layout_of, linear_network, prepared
 from .plan import FederationPlan
+from .records import Records
 
-__all__ = ["RAND_BYTES", "Records", "linear_model", "train_round"]
+__all__ = ["RAND_BYTES", "Learner", "Records", "check_network", "layout_of", "train_round"]
 
 RAND_BYTES: Final = 32
+_LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Records:
-    """One client's data. Secret to its owner.
+class Learner:
+    """One client's records, and the network that learns from them.
 
-    Shapes: features float64[n, features], labels int64[n].
+    `network` builds it; without one it is the softmax layer that the plan's tensors describe. `base` is the agreed
+    `base_digest` of the network's frozen values: a network that has any needs it, so that nobody trains on another
+    base by mistake.
     """
 
-    features: Float64Array
-    labels: Int64Array
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "features", frozen(self.features, np.float64, (None, None)))
-        object.__setattr__(self, "labels", frozen(self.labels, np.int64, (len(self.features),)))
+    records: Records
+    network: Callable[[], nn.Module] | None = None
+    base: bytes | None = None
 
     def __repr__(self) -> str:
-        return "Records(<secret>)"
+        return "Learner(<secret>)"
 
+    def build(self, plan: FederationPlan) -> GradientEngine:
+        """The network, checked against the plan before a record is read.
 
-def linear_model(features: int, classes: int) -> nn.Module:
-    """The softmax layer that the plan's vector describes."""
-    return nn.Linear(features, classes)
+        Raises:
+            ValueError: see `check_network`; or what is frozen in it is not the agreed base.
+        """
+        module = linear_network(plan) if self.network is None else self.network()
+        found = base_digest(module)
+        if self.base is None and has_base(module):
+            raise ValueError(
+                "the network has frozen parameters or buffers, which must be the same for all clients: agree on their "
+                "digest, and give it to the learner as base=base_digest(network)"
+            )
+        if self.base is not None and not hmac.compare_digest(found, self.base):
+            raise ValueError(
+                f"the network's frozen values have the digest {found.hex()}, the agreed base {self.base.hex()}: "
+                "build it from the same values as everybody else"
+            )
+        return prepared(plan, module, tokens=self.records.tokens)
 
 
 @lru_cache(maxsize=4)
-def _law(std_units: Fraction) -> DiscreteGaussian:
+def _law(variance_units: Fraction) -> DiscreteGaussian:
     """The noise's law; its table is public and takes a moment to compute."""
-    return DiscreteGaussian(std_units)
+    return DiscreteGaussian(variance_units)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in the same order every time; and small layers on more threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def train_round(
-    plan: FederationPlan, model: GlobalModel, records: Records, *, rand: bytes
-) -> tuple[Float64Array, MechanismRecord]:
-    """Run the plan's local steps; return the update (local minus global) and what the releases cost.
+    plan: FederationPlan, model: GlobalModel, learner: Learner, *, rand: bytes
+) -> tuple[GridVector, MechanismRecord]:
+    """A client's part of one round, ready to pack and encrypt, and what its release costs.
 
     Run by: a client. `rand` is 32 fresh bytes; noise and sampling of every step are derived from it.
 
-    Shapes: update float64[parameters], in parameter units.
+    In local mode the vector is the update (local minus global) of the plan's noisy steps, on the plan's grid. In
+    distributed mode it is the sum of the sampled records' clipped gradients with a share of the noise, in client mode
+    the clipped update with a share of the noise: both in units of the mechanism, and secret until they are summed.
+
+    Shapes: plan.values integers, the sentinels last.
 
     Raises:
-        ValueError: the records do not have the plan's features and classes.
+        ValueError: the records, the model or the network are not the plan's; nothing is released.
         StateError: what was released is not what the plan accounts for.
     """
     if len(rand) != RAND_BYTES:
         raise ValueError(f"a round of training needs {RAND_BYTES} fresh random bytes")
-    if records.features.shape[1] != plan.features:
-        raise ValueError(f"records have {records.features.shape[1]} features, the plan says {plan.features}")
+    _check_shapes(plan, model, learner.records)
+    with _one_thread():
+        engine = learner.build(plan)
+        _check_values(plan, learner.records)
+        steps = plan.round_event.steps
+        seeds = hashlib.shake_256(b"secure-bfl/local-training/v1" + rand).digest(64 * steps)
+        law = _law(plan.mechanism.share_variance_units)
+        noises = [law.sample(plan.values, seeds[64 * step : 64 * step + 32]) for step in range(steps)]
+        samplers = [seeds[64 * step + 32 : 64 * step + 64] for step in range(steps)]
+        try:
+            vector, record = _TRAINING[Mode(plan.mode)](plan, model, learner.records, engine, noises, samplers)
+        except IndexError as exc:
+            raise ValueError(f"a record does not fit the network, as a token beyond its vocabulary: {exc}") from exc
+    if record.event() != plan.round_event:
+        raise StateError("the releases of this round are not those the plan accounts for")
+    return vector, record
+
+
+def _check_shapes(plan: FederationPlan, model: GlobalModel, records: Records) -> None:
+    if model.layout != plan.tensors:
+        raise ValueError("the model does not have the plan's tensors")
+    if records.record_shape != plan.record_shape:
+        raise ValueError(f"a record has the shape {records.record_shape}, the plan says {plan.record_shape}")
+
+
+def _check_values(plan: FederationPlan, records: Records) -> None:
     if ((records.labels < 0) | (records.labels >= plan.classes)).any():
         raise ValueError(f"a label is not one of the plan's classes, 0 to {plan.classes - 1}")
-    mechanism, law = plan.mechanism, _law(plan.mechanism.noise_std_units)
-    seeds = hashlib.shake_256(b"secure-bfl/local-training/v1" + rand).digest(64 * plan.local_steps)
-    noises = [law.sample(plan.parameters, seeds[64 * i : 64 * i + 32]) for i in range(plan.local_steps)]
-    torch.set_num_threads(1)  # one small layer: more threads only wait for each other
-    engine = GradientEngine(linear_model(plan.features, plan.classes))
-    features, labels = torch.from_numpy(records.features.astype(np.float32)), torch.from_numpy(records.labels.copy())
-    vector, velocity = model.vector.copy(), np.zeros(plan.parameters)
+    if records.tokens and (records.features < 0).any():
+        raise ValueError("a token is negative")
+
+
+def _local(
+    plan: FederationPlan,
+    model: GlobalModel,
+    records: Records,
+    engine: GradientEngine,
+    noises: Sequence[Noise],
+    samplers: Sequence[bytes],
+) -> tuple[GridVector, MechanismRecord]:
+    """Several steps of DP-SGD, each with all its noise. Sentinels move by the same arithmetic as parameters."""
+    start = np.concatenate([model.vector, np.zeros(plan.sentinels)])
+    vector, velocity = start, np.zeros(plan.values)
     momentum, rate = plan.momentum_milli / 1000, plan.learning_rate_micro / 1_000_000
     total: MechanismRecord | None = None
-    for step, noise in enumerate(noises):
-        sample = poisson_sample(len(records.labels), mechanism, rand=seeds[64 * step + 32 : 64 * step + 64])
-        engine.load_flat(vector)
-        chosen = torch.from_numpy(sample.indices.copy())
-        released, record = privatize(engine.gradients(features[chosen], labels[chosen]), sample, mechanism, noise)
+    for noise, seed in zip(noises, samplers, strict=True):
+        sample = poisson_sample(len(records.labels), plan.mechanism, rand=seed)
+        engine.load_flat(vector[: plan.parameters])
+        released, record = privatize(_gradients(engine, records, sample), sample, plan.mechanism, noise)
         velocity = momentum * velocity + released.to_gradient(plan.expected_batch)
         vector = vector - rate * velocity
         total = record if total is None else total.merge(record)
-    if total is None or total.event() != plan.round_event:
-        raise StateError("the releases of this round are not those the plan accounts for")
-    return vector - model.vector, total
+    if total is None:
+        raise StateError("a round of training without a step")
+    return plan.grid.quantize(vector - start), total
+
+
+def _distributed(
+    plan: FederationPlan,
+    model: GlobalModel,
+    records: Records,
+    engine: GradientEngine,
+    noises: Sequence[Noise],
+    samplers: Sequence[bytes],
+) -> tuple[GridVector, MechanismRecord]:
+    """One sum of clipped gradients at the global model, with a share of the noise."""
+    sample = poisson_sample(len(records.labels), plan.mechanism, rand=samplers[0])
+    engine.load_flat(model.vector)
+    gradients = _gradients(engine, records, sample)
+    share, record = privatize_share(gradients, sample, plan.mechanism, noises[0], limit=plan.limit)
+    return GridVector(plan.grid, share.take()), record
+
+
+def _client(
+    plan: FederationPlan,
+    model: GlobalModel,
+    records: Records,
+    engine: GradientEngine,
+    noises: Sequence[Noise],
+    _: Sequence[bytes],
+) -> tuple[GridVector, MechanismRecord]:
+    """Gradient descent on the mean loss of all records; the whole update is clipped, and has a share of the noise.
+
+    Records that are not finite in float32 are left out. An update that is not finite counts as zero.
+    """
+    features, labels = records.features, records.labels
+    if not records.tokens:
+        finite = (np.abs(features) <= _LARGEST).all(axis=tuple(range(1, features.ndim)))
+        features, labels = features[finite], labels[finite]
+    vector, velocity = model.vector, np.zeros(plan.parameters)
+    momentum, rate = plan.momentum_milli / 1000, plan.learning_rate_micro / 1_000_000
+    with np.errstate(over="ignore", invalid="ignore"):  # what diverges is bounded below, like everything else
+        for _step in range(plan.local_steps):
+            if not (np.abs(vector) <= _LARGEST).all():
+                break
+            engine.load_flat(vector)
+            velocity = momentum * velocity + engine.sum_gradient(features, labels) / max(1, len(labels))
+            vector = vector - rate * velocity
+    share, record = privatize_update(vector - model.vector, plan.mechanism, noises[0])
+    return GridVector(plan.grid, share.take()), record
+
+
+def _gradients(engine: GradientEngine, records: Records, sample: PoissonSample) -> Rows:
+    """The sample's gradients, each computed when it is read: a batch of any size fits the memory."""
+    return cast(Rows, GradientRows(engine, records.features, records.labels, sample.indices))
+
+
+_Training = Callable[
+    [FederationPlan, GlobalModel, Records, GradientEngine, Sequence[Noise], Sequence[bytes]],
+    tuple[GridVector, MechanismRecord],
+]
+_TRAINING: Final[dict[Mode, _Training]] = {Mode.LOCAL: _local, Mode.DISTRIBUTED: _distributed, Mode.CLIENT: _client}

@@ -39,6 +39,7 @@ from .messages import (
     PieceCheck,
 )
 from .roster import member_number
+from .spending import overspent
 
 __all__ = ["KEY_STEPS", "Member"]
 
@@ -64,7 +65,12 @@ class Member:
         self._holder.approve(board, change)
 
     def commit(self, board: Board) -> None:
-        """Commit to what this member deals."""
+        """Commit to what this member deals.
+
+        Raises:
+            PrivacyError: the plan's schedule costs more than its budget; no key is made for such a run.
+        """
+        board.roster.plan.require_budget()
         self._holder.commit(board)
 
     def reveal(self, board: Board) -> None:
@@ -97,12 +103,17 @@ class Member:
         return self.name in board.committee_of(number).parties and board.replay.in_force(self.name)
 
     def vote(self, board: Board, number: int) -> None:
-        """Sum the cohort's ciphertexts and vote the digest of the sum."""
+        """Sum the cohort's ciphertexts and vote the digest of the sum.
+
+        Raises:
+            RefusedError: the cohort holds a client whose spending is above the budget.
+        """
         state = board.round(number)
         if not self._serves(board, number) or state.finished:
             return
         if state.aggregate is None or state.attempt is not None or self.name in state.votes:
             return
+        self._require_budgets(board, number)
         digest = blob_digest(self._sum(board, number).encode())
         board.append(AggregateVote(number, state.closing, digest), self.name, self.identity.signing_in(board.replay))
 
@@ -204,6 +215,16 @@ class Member:
             body = KeyRevocation(party, number, key, proof, reason)
             board.append(body, self.name, self.identity.signing_in(board.replay))
 
+    def _require_budgets(self, board: Board, number: int) -> None:
+        beyond = overspent(board, number)
+        for name in board.round(number).cohort:
+            if name in beyond:
+                raise RefusedError(
+                    f"{self.name} refuses: {name} states spending of epsilon {beyond[name]:.4g} on its records, the "
+                    f"budget is {board.roster.plan.epsilon:g}; close the round without it",
+                    culprits=(name, "operator"),
+                )
+
     def _sum(self, board: Board, number: int) -> EncryptedVector:
         """The sum of the cohort's ciphertexts, computed here; kept until another one is needed."""
         digests = board.round(number).ciphertexts()
@@ -225,6 +246,7 @@ class Member:
                 f"of {plan.minimum_clients}",
                 culprits=("operator",),
             )
+        self._require_budgets(board, number)
         try:
             total = self._sum(board, number)
         except (DecodeError, LedgerDecodeError) as exc:

@@ -15,7 +15,7 @@ from .errors import StateError, UnopenableError
 from .member import Member
 from .model import GlobalModel
 from .operator import Operator
-from .results import next_model
+from .results import following_model, opened_sum, sentinel_energy
 
 __all__ = ["open_sum"]
 
@@ -55,10 +55,14 @@ def open_sum(
                 raise StateError(f"round {number}: nobody else was asked, and the round is not over")
             continue
         try:
-            following = next_model(board, number, model)
+            sums = opened_sum(board, number)
         except (BadShareError, UnopenableError) as exc:
             operator.void_round(board, number, str(exc))
         else:
-            operator.publish_model(board, number, following, accuracy_ppm=accuracy_ppm(following))
+            following = following_model(board, number, model, sums)
+            energy = sentinel_energy(board.roster.plan, sums)
+            operator.publish_model(
+                board, number, following, accuracy_ppm=accuracy_ppm(following), sentinel_energy=energy
+            )
             return following
     return model

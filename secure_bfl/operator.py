@@ -31,6 +31,7 @@ from .messages import (
 from .model import GlobalModel
 from .plan import FederationPlan
 from .roster import Committee, member_number
+from .spending import overspent
 from .state import Attempt
 
 __all__ = ["Operator"]
@@ -76,6 +77,8 @@ class Operator:
     def close_round(self, board: Board, number: int) -> None:
         """Close a round: the cohort is every committed update whose ciphertext is there and well formed.
 
+        A client that states more spending than the budget, of all runs on its records, is left out.
+
         Raises:
             QuorumError: fewer than the plan's minimum of clients committed; the round stays open for them.
         """
@@ -83,7 +86,10 @@ class Operator:
         if round_state.closed is not None:
             return
         present, adder = {}, Adder(board.joint_key, plan.blocks, most=plan.clients)
+        beyond = overspent(board, number)
         for name, (index, commit) in sorted(round_state.commits.items(), key=lambda item: item[1][0]):
+            if name in beyond:
+                continue
             with suppress(BlobError, DecodeError):
                 adder.add(board.encoded(commit.opened), sender=name)
                 present[name] = index
@@ -91,7 +97,7 @@ class Operator:
             absent = tuple(name for name in board.roster.clients if name not in present)
             raise QuorumError(
                 f"round {number} has {len(present)} updates, the plan needs {plan.minimum_clients}; "
-                f"missing or malformed: {', '.join(absent)}",
+                f"missing, malformed or over budget: {', '.join(absent)}",
                 needed=plan.minimum_clients,
                 have=tuple(present),
                 missing=absent,
@@ -226,11 +232,17 @@ class Operator:
         if not board.round(number).finished:
             board.append(RoundVoid(number, reason[:MAX_TEXT]), self.name, self.identity.signing_in(board.replay))
 
-    def publish_model(self, board: Board, number: int, model: GlobalModel, *, accuracy_ppm: int = -1) -> None:
-        """Publish the model that the answers give (`next_model`). `accuracy_ppm` is the operator's word, or -1."""
+    def publish_model(
+        self, board: Board, number: int, model: GlobalModel, *, sentinel_energy: int, accuracy_ppm: int = -1
+    ) -> None:
+        """Publish what the opened sum gives: `following_model`, and `sentinel_energy`, which anybody computes again.
+
+        `accuracy_ppm` is the operator's word, or -1.
+        """
         if not board.round(number).finished:
             digest = board.blobs.put(model.encode())
-            board.append(Model(number, digest, accuracy_ppm), self.name, self.identity.signing_in(board.replay))
+            body = Model(number, digest, accuracy_ppm, sentinel_energy)
+            board.append(body, self.name, self.identity.signing_in(board.replay))
 
     def release_blobs(self, board: Board, number: int) -> None:
         """Write that the ciphertexts of a finished round may be deleted. `drop_blobs` does it.

@@ -1,21 +1,25 @@
-"""The rules of signing keys: rotation by their party, revocation by the party or by votes of members.
+"""The rules of what every party may write: rotation and revocation of signing keys, and audits of the mechanism.
 
-Spec: round §3.4 (v1). Note keys and sealing keys change with the committee only.
+Spec: round §3.4, §3.7 (v1). Note keys and sealing keys change with the committee only.
 """
 
 from typing import TYPE_CHECKING
 
 from ledger import SignatureError
 
-from .messages import KeyClaim, KeyRevocation, KeyRotation
+from .evidence import evidence_of
+from .messages import KeyClaim, KeyRevocation, KeyRotation, PrivacyAudit
 from .possession import verify_claim
 from .rules import Effect, RuleError, require, rule
 from .standing import MAX_ROTATIONS
+from .state import Audited
 
 if TYPE_CHECKING:
     from .replay import Replay
 
 __all__: list[str] = []
+
+_MAX_AUDITS = 16  # of one party; a report lists them all
 
 
 def _check_new(replay: "Replay", claim: KeyClaim) -> None:
@@ -95,3 +99,14 @@ def _own(body: KeyRevocation, replay: "Replay", index: int) -> Effect:
         _withdraw(replay, body.party)
 
     return effect
+
+
+@rule.register(PrivacyAudit)
+def _(body: PrivacyAudit, replay: "Replay", sender: str, index: int) -> Effect:
+    try:
+        evidence_of(body)
+    except (TypeError, ValueError) as exc:
+        raise RuleError(f"impossible evidence of an audit: {exc}", hostile=True) from exc
+    done = sum(audited.sender == sender for audited in replay.audits)
+    require(done < _MAX_AUDITS, f"{sender} has {_MAX_AUDITS} audits on the ledger", hostile=True)
+    return lambda: replay.audits.append(Audited(index, sender, body))

@@ -5,38 +5,37 @@ or security is refused here, with the numbers, before a key is drawn or a record
 """
 
 import math
-import re
+from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import Self
+from functools import lru_cache, partial
+from typing import Final, Self
 
-from ledger import cbor
+from ledger import blob_digest, cbor
 from protocols.digits import DigitLayout
-from protocols.dp import MAX_DIM, MAX_EPSILON, Mechanism, PrivacyEvent, calibrate
+from protocols.dp import (
+    DiscreteGaussian,
+    Mechanism,
+    Mode,
+    PrivacyEvent,
+    PrivacyPlan,
+    gate,
+)
 from protocols.dp.noise import MAX_STD_UNITS
 from protocols.errors import CapacityError
 from protocols.grid import Grid
 from protocols.packing import checksum_modulus, digit_width
-from protocols.suites import Suite, for_model, suite
+from protocols.suites import RING_DEGREES, Suite, for_model, suite
 from protocols.tckks import NoiseBudget, ShamirSharing, Sharing, check_suite, share_among, trials
 
-from .messages import Body
-from .training import TRAINING, Training
+from .body import Body, Digest
+from .feasibility import MAX_ROUNDS, MIN_CLIENTS, check_clients, check_minimum, require_feasible
+from .model import GlobalModel, Tensor, parameters_of
+from .training import Training, settings
 
 __all__ = ["FederationPlan"]
 
-MIN_CLIENTS = 2
-MAX_CLIENTS = 1000
-GENESIS_BYTES = 64_000  # the genesis entry names every party; an entry has at most 65,535 bytes
-MEMBER_BYTES = 1_315  # a member and its keys, of which the sealing key has 1,216 bytes
-CLIENT_BYTES = 52
-MAX_ROUNDS = 100_000
-MIN_DELTA_E12 = 100
-MAX_TOTAL_STEPS = 1_000_000
-MAX_DIGIT_WIDTH = 48
-MAX_ANSWERS = 70  # the most that any sharing has
-MAX_COMMITTEE_CHANGES = 1000
-MAX_TRIALS = 16  # of one committee's dry run
-_SLUG = re.compile(r"[a-z0-9-]{1,64}")
+SENTINELS: Final = 256
+MAX_TRIALS: Final = 16  # of one committee's dry run
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +46,18 @@ class FederationPlan(Body):
     """
 
     dataset: str
-    features: int
+    mode: int
+    record_shape: tuple[int, ...]
     classes: int
+    tensors: tuple[Tensor, ...]
+    initial: Digest
+    sentinels: int
     clients: int
     members: int
     threshold: int
     minimum_clients: int
+    honest_minimum: int
+    colluders: int
     rounds: int
     local_steps: int
     expected_batch: int
@@ -74,51 +79,14 @@ class FederationPlan(Body):
     committee_changes: int
 
     def __post_init__(self) -> None:
-        _check_clients(self.clients)
-        _check_genesis(self.clients, self.members)
-        if not MIN_CLIENTS <= self.minimum_clients <= self.clients:
-            raise ValueError(f"minimum_clients must be {MIN_CLIENTS} to {self.clients}, not {self.minimum_clients}")
-        if not 1 <= self.rounds <= MAX_ROUNDS:
-            raise ValueError(f"rounds must be 1 to {MAX_ROUNDS}, not {self.rounds}")
-        if not 1 <= self.average_from <= self.rounds:
-            raise ValueError(f"average_from must be one of the {self.rounds} rounds, not {self.average_from}")
-        if self.rounds * self.local_steps > MAX_TOTAL_STEPS:
-            raise ValueError(f"a run of more than {MAX_TOTAL_STEPS} noisy steps cannot be accounted")
-        if not _SLUG.fullmatch(self.dataset):
-            raise ValueError("a dataset's name is 1 to 64 lower-case letters, digits and hyphens")
-        if self.features < 1 or self.classes < 2 or self.local_steps < 1 or self.expected_batch < 1:
-            raise ValueError("a plan has features, at least two classes, local steps and an expected batch")
-        if self.parameters > MAX_DIM:
-            raise ValueError(f"a model has at most {MAX_DIM} parameters, not {self.parameters}")
-        if self.learning_rate_micro < 1 or not 0 <= self.momentum_milli < 1000:
-            raise ValueError("the learning rate must be positive and the momentum in [0, 1)")
-        if not 1 <= self.epsilon_milli <= 1000 * MAX_EPSILON or not MIN_DELTA_E12 <= self.delta_e12 < 10**12:
-            raise ValueError(
-                f"epsilon must be above 0 and at most {MAX_EPSILON:g}, and delta at least 1e-10 and below 1"
-            )
-        needed = digit_width(self.grid, self.clients)
-        if not needed <= self.digit_width <= MAX_DIGIT_WIDTH:
-            raise CapacityError(
-                f"{self.clients} clients of {self.value_bits}-bit values need digits of {needed} bits, the plan has "
-                f"{self.digit_width}: fewer clients, fewer value bits, or wider digits (at most {MAX_DIGIT_WIDTH})"
-            )
-        if not self.sharing.answers <= self.answers <= MAX_ANSWERS:
-            raise CapacityError(
-                f"an opening of this committee holds {self.sharing.answers} smudging noises; the plan must leave room "
-                f"for so many and at most {MAX_ANSWERS}, not {self.answers}"
-            )
-        if not 0 <= self.committee_changes <= MAX_COMMITTEE_CHANGES:
-            raise ValueError(f"committee_changes must be 0 to {MAX_COMMITTEE_CHANGES}, not {self.committee_changes}")
-        if self.checksum_digit not in (0, 1):
-            raise ValueError(f"checksum_digit must be 0 or 1, not {self.checksum_digit}")
-        _ = self.mechanism, self.layout  # both refuse what cannot be
-        self.noise_budget.require(self.coefficients_opened, tests=self.dry_runs)
+        require_feasible(self)
 
     @classmethod
     def create(
         cls,
         dataset: str = "digits",
         *,
+        mode: Mode | None = None,
         clients: int = 10,
         members: int = 5,
         threshold: int = 3,
@@ -126,6 +94,8 @@ class FederationPlan(Body):
         epsilon: float = 8.0,
         delta: float = 1e-5,
         minimum_clients: int | None = None,
+        colluders: int = 0,
+        sentinels: int = SENTINELS,
         digit_bits: int | None = None,
         checksum_digit: bool = False,
         committee_changes: int = 0,
@@ -136,11 +106,17 @@ class FederationPlan(Body):
 
         Run by: whoever sets the federation up; everybody else reads the result from the ledger.
 
+        `mode` says whose privacy rests on what (dp §2); it is that of `training` if that is given, else `DISTRIBUTED`.
+        `minimum_clients` is the fewest clients in a sum that is
+        opened, by default seven tenths of them; up to `colluders` of these may withhold their noise, or tell others
+        what it was. The noise of the other clients alone is enough.
+
         `checksum_digit` spends one digit of each coefficient on finding clients whose values are out of range.
         `committee_changes` is how often the key may be handed to another committee, or refreshed; `answers` the most
         smudging noises that an opening of any of them may hold (by default, those of the first committee).
 
-        Units: epsilon and delta are the whole run's budget of each client, per record (add or remove one).
+        Units: epsilon and delta are the whole run's budget of each client, per record (add or remove one), or in
+        client mode per client.
 
         Raises:
             ValueError: an argument is out of range; the message says which and what to do.
@@ -150,68 +126,101 @@ class FederationPlan(Body):
             raise ValueError(f"epsilon must be a positive finite number, not {epsilon}")
         if not math.isfinite(delta) or not 1e-10 <= delta < 1:
             raise ValueError(f"delta must be at least 1e-10 and below 1, not {delta}")
-        _check_clients(clients)
+        check_clients(clients)
         sharing = share_among(members, threshold)
         if training is None:
-            if dataset not in TRAINING:
-                raise ValueError(f"unknown dataset {dataset!r}; choose one of {', '.join(sorted(TRAINING))}")
-            training = TRAINING[dataset]
+            training = settings(dataset, Mode.DISTRIBUTED if mode is None else mode)
+        if mode is not None and training.mode is not mode:
+            raise ValueError(f"the settings given are for {training.mode.name.lower()} mode, not {mode.name.lower()}")
         rounds = training.rounds if rounds is None else rounds
         if not 1 <= rounds <= MAX_ROUNDS:
             raise ValueError(f"rounds must be 1 to {MAX_ROUNDS}, not {rounds}")
         if training.records < clients:
             raise ValueError(f"{training.records} training records cannot be split over {clients} clients")
-        parameters = (training.features + 1) * training.classes
-        budget = cls._budget(epsilon, delta, training, rounds, parameters)
-        grid = Grid(training.value_bits, training.step_bits(rounds))
-        return cls(
+        minimum = _minimum(clients) if minimum_clients is None else minimum_clients
+        check_minimum(minimum, clients)
+        if training.mode is not Mode.LOCAL and not 0 <= colluders < minimum:
+            raise ValueError(f"colluders must be 0 to {minimum - 1}, fewer than the {minimum} clients of the least sum")
+        budget = cls._budget(epsilon, delta, training, rounds, clients, minimum, colluders, sentinels)
+        value_bits, step_bits = _grid(training, budget, clients, rounds)
+        layout = training.layout
+        planned = partial(
+            cls,
             dataset=dataset,
-            features=training.features,
+            mode=int(training.mode),
+            record_shape=training.record_shape,
             classes=training.classes,
+            tensors=layout,
+            initial=blob_digest(GlobalModel.zero(layout).encode()) if training.initial is None else training.initial,
+            sentinels=sentinels,
             clients=clients,
             members=members,
             threshold=threshold,
-            minimum_clients=max(MIN_CLIENTS, clients // 2) if minimum_clients is None else minimum_clients,
+            minimum_clients=minimum,
+            honest_minimum=budget.honest_minimum,
+            colluders=budget.colluders,
             rounds=rounds,
             local_steps=training.local_steps,
             expected_batch=training.expected_batch(clients),
             sampling_rate_ppm=training.sampling_rate_ppm,
-            noise_multiplier_milli=budget,
+            noise_multiplier_milli=budget.noise_multiplier_milli,
             clip_units=training.clip_units,
             clip_norm_micro=training.clip_norm_micro,
-            learning_rate_micro=training.learning_rate_micro(budget, clients=clients, rounds=rounds),
+            learning_rate_micro=training.learning_rate_micro(
+                budget.noise_multiplier_milli, clients=clients, rounds=rounds
+            ),
             momentum_milli=training.momentum_milli,
             average_from=max(1, rounds - training.averaged_rounds + 1),
             epsilon_milli=math.floor(epsilon * 1000),
             delta_e12=math.floor(delta * 10**12),
-            value_bits=training.value_bits,
-            step_bits=training.step_bits(rounds),
-            digit_width=digit_width(grid, clients) if digit_bits is None else digit_bits,
-            ring_degree=for_model(parameters).ring_degree,
+            value_bits=value_bits,
+            step_bits=step_bits,
+            digit_width=digit_width(Grid(value_bits, step_bits), clients) if digit_bits is None else digit_bits,
             checksum_digit=int(checksum_digit),
             answers=sharing.answers if answers is None else answers,
             committee_changes=committee_changes,
         )
+        smallest = for_model(parameters_of(layout) + sentinels).ring_degree
+        for degree in (degree for degree in RING_DEGREES[:-1] if degree >= smallest):
+            with suppress(CapacityError):  # a larger ring has more room for smudging
+                return planned(ring_degree=degree)
+        return planned(ring_degree=RING_DEGREES[-1])
 
     @staticmethod
-    def _budget(epsilon: float, delta: float, training: Training, rounds: int, parameters: int) -> int:
+    def _budget(
+        epsilon: float,
+        delta: float,
+        training: Training,
+        rounds: int,
+        clients: int,
+        minimum: int,
+        colluders: int,
+        sentinels: int,
+    ) -> PrivacyPlan:
         """The smallest noise that keeps the whole schedule within the budget as the plan states it, rounded down."""
         stated_epsilon, stated_delta = math.floor(epsilon * 1000) / 1000, math.floor(delta * 10**12) / 10**12
         if stated_epsilon <= 0:
             raise ValueError(f"epsilon must be at least 0.001, not {epsilon}")
-        milli = calibrate(
+        local = training.mode is Mode.LOCAL
+        solved = PrivacyPlan.solve(
             epsilon=stated_epsilon,
             delta=stated_delta,
-            sampling_rate_ppm=training.sampling_rate_ppm,
-            steps=rounds * training.local_steps,
-            dim=parameters,
+            rounds=rounds,
+            q=training.sampling_rate_ppm / 1_000_000,
+            clients=clients,
+            honest_min=1 if local else minimum - colluders,
+            colluders=0 if local else colluders,
+            mode=training.mode,
+            steps=training.local_steps if local else 1,
+            dim=parameters_of(training.layout) + sentinels,
         )
+        milli = solved.noise_multiplier_milli
         if milli * training.clip_units > 1000 * MAX_STD_UNITS:
             raise ValueError(
                 f"epsilon {epsilon:g} over {rounds} rounds needs noise of {milli / 1000:g} times the clip norm, "
                 "more than can be drawn: choose a larger epsilon or fewer rounds"
             )
-        return milli
+        return solved
 
     def encode(self) -> bytes:
         """Canonical CBOR of the fields, in order."""
@@ -233,8 +242,23 @@ class FederationPlan(Body):
 
     @property
     def parameters(self) -> int:
-        """Size of the model: a weight for each feature and class, and a bias for each class."""
-        return (self.features + 1) * self.classes
+        """Size of the model."""
+        return parameters_of(self.tensors)
+
+    @property
+    def values(self) -> int:
+        """Length of an update: the model's parameters, then the sentinels, which show the noise alone."""
+        return self.parameters + self.sentinels
+
+    @property
+    def model_bytes(self) -> int:
+        """Length of every model of the run as safetensors."""
+        return GlobalModel.encoded_size(self.tensors)
+
+    @property
+    def shares(self) -> int:
+        """Into how many shares the noise is divided: the fewest honest clients of a sum; 1 in local mode."""
+        return self.honest_minimum
 
     @property
     def epsilon(self) -> float:
@@ -252,19 +276,85 @@ class FederationPlan(Body):
         return Grid(self.value_bits, self.step_bits)
 
     @property
+    def unit_of_privacy(self) -> str:
+        """Whom the budget protects: one `record`, or one `client` with all its records."""
+        return "client" if self.mode == Mode.CLIENT else "record"
+
+    @property
     def mechanism(self) -> Mechanism:
-        """The release mechanism of every local step."""
+        """The release mechanism of every step."""
         return Mechanism(
             clip_units=self.clip_units,
             clip_norm_micro=self.clip_norm_micro,
             noise_multiplier_milli=self.noise_multiplier_milli,
             sampling_rate_ppm=self.sampling_rate_ppm,
+            shares=self.shares,
+            sentinels=self.sentinels,
+        )
+
+    @property
+    def privacy(self) -> PrivacyPlan:
+        """The run's privacy, without everything else."""
+        return PrivacyPlan(
+            mode=Mode(self.mode),
+            epsilon=self.epsilon,
+            delta=self.delta,
+            rounds=self.rounds,
+            steps=self.round_event.steps,
+            sampling_rate_ppm=self.sampling_rate_ppm,
+            noise_multiplier_milli=self.noise_multiplier_milli,
+            clients=self.clients,
+            honest_minimum=self.honest_minimum,
+            colluders=self.colluders,
+            dim=self.values,
         )
 
     @property
     def round_event(self) -> PrivacyEvent:
         """What one round costs a client."""
-        return PrivacyEvent(self.noise_multiplier_milli, self.sampling_rate_ppm, self.local_steps)
+        steps = self.local_steps if self.mode == Mode.LOCAL else 1
+        return PrivacyEvent(self.noise_multiplier_milli, self.sampling_rate_ppm, steps)
+
+    @property
+    def schedule(self) -> PrivacyEvent:
+        """What the whole run costs a client that takes part in every round: fixed before the first one."""
+        event = self.round_event
+        return PrivacyEvent(event.noise_multiplier_milli, event.sampling_rate_ppm, event.steps * self.rounds)
+
+    def require_budget(self) -> None:
+        """Refuse a plan whose schedule costs more than its budget.
+
+        Run by: every member before it deals a key, every client before it reserves.
+
+        Raises:
+            PrivacyError: the noise is too little for the rounds and the budget that the plan states.
+        """
+        gate([self.schedule], epsilon_budget=self.epsilon, delta=self.delta, dim=self.values, schedule=[self.schedule])
+
+    @property
+    def limit(self) -> int:
+        """The largest magnitude of a coordinate of one client's sum before the noise, in grid units.
+
+        What is beyond is clamped there, before the noise is added: a projection, which moves no two sums further apart.
+        """
+        return self.grid.largest - _tail(self.mechanism)
+
+    @property
+    def unit(self) -> float:
+        """The clip norm divided by its grid units: what one unit of the mechanism's grid is in gradient units."""
+        return self.clip_norm_micro / 1_000_000 / self.clip_units
+
+    def sentinel_variance(self, contributors: int) -> float:
+        """The planned variance of a sentinel in the opened sum of so many clients, in units of the plan's grid."""
+        mechanism = self.mechanism
+        if self.mode != Mode.LOCAL:
+            return contributors * float(mechanism.share_variance_units)
+        decay, weights = self.momentum_milli / 1000, []
+        for _ in range(self.local_steps):
+            weights.append(1.0 + decay * weights[-1] if weights else 1.0)
+        step = self.learning_rate_micro / 1_000_000 * self.unit / self.expected_batch / self.grid.step
+        noise = step**2 * float(mechanism.noise_variance_units) * math.fsum(weight**2 for weight in weights)
+        return contributors * (noise + 1 / 12)  # rounding to the grid adds that of a uniform error
 
     @property
     def suite(self) -> Suite:
@@ -290,7 +380,7 @@ class FederationPlan(Body):
     @property
     def blocks(self) -> int:
         """Ciphertexts in one update."""
-        return self.layout.blocks(self.parameters)
+        return self.layout.blocks(self.values)
 
     @property
     def coefficients_opened(self) -> int:
@@ -317,20 +407,31 @@ class FederationPlan(Body):
         check_suite(self.suite)
 
 
-def _check_clients(clients: int) -> None:
-    if clients < MIN_CLIENTS:
-        raise ValueError(
-            f"a federation needs at least {MIN_CLIENTS} clients, not {clients}: "
-            "with one client the opened sum would be that client's own update"
-        )
-    if clients > MAX_CLIENTS:
-        raise ValueError(f"a federation has at most {MAX_CLIENTS} clients, not {clients}: its genesis names every one")
+@lru_cache(maxsize=64)
+def _tail(mechanism: Mechanism) -> int:
+    """No noise of one client exceeds this."""
+    return DiscreteGaussian(mechanism.share_variance_units).tail_cut
 
 
-def _check_genesis(clients: int, members: int) -> None:
-    if clients * CLIENT_BYTES + members * MEMBER_BYTES > GENESIS_BYTES:
-        most = (GENESIS_BYTES - members * MEMBER_BYTES) // CLIENT_BYTES
-        raise ValueError(
-            f"{clients} clients and {members} members do not fit the genesis entry, which names every one of them "
-            f"with its keys: at most {most} clients with so many members"
-        )
+def _minimum(clients: int) -> int:
+    """The least sum by default: three tenths of the clients may drop out."""
+    return max(MIN_CLIENTS, clients - 3 * clients // 10)
+
+
+def _grid(training: Training, solved: PrivacyPlan, clients: int, rounds: int) -> tuple[int, int]:
+    """Bits of a value and of the grid's step.
+
+    With shares of noise a value is an integer of the mechanism's grid, and has room for the noise and for the sum of an
+    expected batch of records that all point the same way.
+    """
+    if training.mode is Mode.LOCAL:
+        return training.value_bits, training.step_bits(rounds)
+    mechanism = Mechanism(
+        clip_units=training.clip_units,
+        clip_norm_micro=training.clip_norm_micro,
+        noise_multiplier_milli=solved.noise_multiplier_milli,
+        sampling_rate_ppm=training.sampling_rate_ppm,
+        shares=solved.shares,
+    )
+    records = training.expected_batch(clients) if training.mode is Mode.DISTRIBUTED else 1
+    return (training.clip_units * records + _tail(mechanism)).bit_length() + 1, 0

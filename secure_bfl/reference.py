@@ -13,7 +13,7 @@ from .board import Board
 from .client import Client
 from .identity import Identity
 from .journal import MemoryJournal
-from .local_training import Records
+from .local_training import Learner, Records
 from .member import KEY_STEPS, Member
 from .messages import Role
 from .model import GlobalModel
@@ -63,7 +63,7 @@ def run_round(plan: FederationPlan, records: Sequence[Records], *, blobs: Blobs,
             step(member, board)
 
     # The round: clients train, add noise, encrypt and commit; the operator fixes who is in.
-    model = GlobalModel.zero(plan.features, plan.classes)
+    model = GlobalModel.zero(plan.tensors)
     operator.open_round(board, 1, model)
     for client in clients:
         client.update(board, 1, model)
@@ -87,6 +87,12 @@ def _member(number: int, log_key: VerifierKey) -> Member:
 
 
 def _client(number: int, plan: FederationPlan, records: Records) -> Client:
-    odometer = MemoryOdometer(unit=plan.dataset, epsilon=plan.epsilon, delta=plan.delta, dim=plan.parameters)
-    identity = Identity.in_memory(client_name(number), Role.CLIENT)
-    return Client(identity, records, odometer=odometer, journal=MemoryJournal(), outbox=MemoryBlobs())
+    name = client_name(number)
+    odometer = MemoryOdometer(
+        dataset=f"{plan.dataset}/{name}",
+        unit=plan.unit_of_privacy,
+        epsilon=plan.epsilon,
+        delta=plan.delta,
+        dim=plan.values,
+    )
+    return Client(Identity.in_memory(name, Role.CLIENT), Learner(records), odometer=odometer, outbox=MemoryBlobs())

@@ -17,14 +17,14 @@ from .messages import BODIES, Body, Genesis, Kind, Party, Role
 from .roster import Committee, Roster
 from .rules import Effect, RuleError, require, rule
 from .standing import Standing
-from .state import Ignored, RoundState
+from .state import Audited, Ignored, RoundState
 
 __all__ = ["CeremonyState", "Ignored", "Replay", "RoundState"]
 
 _RULES = (key_rules, party_rules, round_rules)  # importing them registers their rules
 
 _FORMER_KEYS = 2  # how many keys before the newest one are tried, to tell a late entry from a forged one
-_ROLES: dict[Kind, Role] = {  # rotation and revocation are for everybody
+_ROLES: dict[Kind, Role] = {  # rotation, revocation and audits are for everybody
     Kind.GENESIS: Role.OPERATOR,
     Kind.KEY_COMMIT: Role.MEMBER,
     Kind.KEY_REVEAL: Role.MEMBER,
@@ -61,6 +61,7 @@ class Replay:
         self.ceremonies: list[CeremonyState] = []
         self.rounds: list[RoundState] = []
         self.standings: dict[str, Standing] = {}
+        self.audits: list[Audited] = []
         self.ignored: list[Ignored] = []
         self._tree = Tree()
         self.newest = b""  # SHA-256 of the entry that was applied last; an effect finds its own entry's here

@@ -3,7 +3,11 @@
 Spec: round §5 (v1).
 """
 
+import numpy as np
+
 from ledger import Certificate
+from protocols.arrays import Int64Array
+from protocols.dp import Mode
 from protocols.errors import BadShareError, DecodeError
 from protocols.packing import unpack
 from protocols.tckks import combine
@@ -12,16 +16,28 @@ from .answers import check_answers
 from .board import Transcript
 from .disputes import has_checks
 from .errors import StateError, UnopenableError
-from .messages import MAX_TEXT
+from .evidence import evidence_of
+from .messages import MAX_INT, MAX_TEXT
 from .model import GlobalModel
-from .report import ClientFacts, ReportFacts, RoundFacts, Spend, VoidRound
+from .plan import FederationPlan
+from .report import AuditFacts, ClientFacts, ReportFacts, RoundFacts, Spend, VoidRound
 from .roster import OPERATOR
 
-__all__ = ["final_model", "next_model", "report_facts"]
+__all__ = [
+    "apply_sum",
+    "final_model",
+    "following_model",
+    "next_model",
+    "opened_sum",
+    "report_facts",
+    "sentinel_energy",
+]
 
 
-def next_model(transcript: Transcript, number: int, model: GlobalModel) -> GlobalModel:
-    """The model that follows from a round's committed ciphertexts and answers. Run by: anyone.
+def opened_sum(transcript: Transcript, number: int) -> Int64Array:
+    """The integer sums that a round's committed ciphertexts and answers open to. Run by: anyone.
+
+    Shapes: int64[plan.values]; the sentinels come last. Units: the plan's grid.
 
     Raises:
         QuorumError: an answer or a check is missing.
@@ -43,7 +59,7 @@ def next_model(transcript: Transcript, number: int, model: GlobalModel) -> Globa
             culprits=state.cohort,
         ) from exc
     try:
-        sums = unpack(digits, plan.parameters)
+        return unpack(digits, plan.values)
     except DecodeError as exc:
         among = state.cohort if has_checks(transcript.committee_of(number).sharing) else (*state.cohort, *answers)
         raise UnopenableError(
@@ -51,7 +67,58 @@ def next_model(transcript: Transcript, number: int, model: GlobalModel) -> Globa
             f"{', '.join(among)}",
             culprits=among,
         ) from exc
-    return model.apply(sums, len(state.cohort), plan.grid)
+
+
+def next_model(transcript: Transcript, number: int, model: GlobalModel) -> GlobalModel:
+    """The model that follows from a round that starts from `model`: see `opened_sum` and `apply_sum`. Run by: anyone.
+
+    Raises:
+        As `opened_sum`.
+    """
+    return following_model(transcript, number, model, opened_sum(transcript, number))
+
+
+def following_model(transcript: Transcript, number: int, model: GlobalModel, sums: Int64Array) -> GlobalModel:
+    """The model that follows from `model`, which the round starts from, and the round's opened sum."""
+    state, plan = transcript.round(number), transcript.roster.plan
+    return apply_sum(plan, model, _before(transcript, number, model), sums, len(state.cohort))
+
+
+def _before(transcript: Transcript, number: int, model: GlobalModel) -> GlobalModel:
+    """What the round before started from; the same model in the first round and after a void one."""
+    plan = transcript.roster.plan
+    if number == 1 or plan.mode != Mode.DISTRIBUTED or not plan.momentum_milli:
+        return model
+    digest = transcript.round(number - 1).model
+    if digest == transcript.round(number).model:
+        return model
+    return GlobalModel.decode(transcript.blobs.get(digest, size=plan.model_bytes), plan.tensors)
+
+
+def apply_sum(
+    plan: FederationPlan, model: GlobalModel, before: GlobalModel, sums: Int64Array, contributors: int
+) -> GlobalModel:
+    """The model after a round; the same bytes on every machine. Run by: anyone. Spec: round §5 (v1).
+
+    In local and client mode the mean of the updates is added. In distributed mode the sum is a noisy gradient: one step
+    of gradient descent with momentum, as a heavy ball, which needs no state but `before`, the model that the round
+    before started from. Everything divides by public numbers only.
+
+    Shapes: sums int64[plan.values]. Units: the plan's grid.
+    """
+    released = sums[: plan.parameters].astype(np.float64)
+    if plan.mode == Mode.LOCAL:
+        return model.moved(released * (plan.grid.step / contributors))
+    if plan.mode == Mode.CLIENT:
+        return model.moved(released * (plan.unit / contributors))
+    rate, momentum = plan.learning_rate_micro / 1_000_000, plan.momentum_milli / 1000
+    gradient = released * (plan.unit / (plan.expected_batch * contributors))
+    return model.moved(momentum * (model.vector - before.vector) - rate * gradient)
+
+
+def sentinel_energy(plan: FederationPlan, sums: Int64Array) -> int:
+    """The sum of squares of an opened sum's sentinels, in grid units; what does not fit an entry is cut to what does."""
+    return min(sum(int(value) ** 2 for value in sums[plan.parameters :]), MAX_INT)
 
 
 def final_model(transcript: Transcript, last: GlobalModel) -> GlobalModel:
@@ -64,7 +131,6 @@ def final_model(transcript: Transcript, last: GlobalModel) -> GlobalModel:
         StateError, BlobError: an earlier round's model is missing.
     """
     plan, rounds = transcript.roster.plan, transcript.replay.rounds
-    size = len(last.encode())
     models = []
     for number in range(plan.average_from, plan.rounds):
         state = transcript.round(number)
@@ -72,8 +138,8 @@ def final_model(transcript: Transcript, last: GlobalModel) -> GlobalModel:
             continue
         if state.result is None:
             raise StateError(f"round {number} has no model yet")
-        data = transcript.blobs.get(state.result.model, size=size)
-        models.append(GlobalModel.decode(data, plan.features, plan.classes))
+        data = transcript.blobs.get(state.result.model, size=plan.model_bytes)
+        models.append(GlobalModel.decode(data, plan.tensors))
     is_void = len(rounds) >= plan.rounds and rounds[plan.rounds - 1].void is not None
     return GlobalModel.mean(models if is_void and models else [*models, last])
 
@@ -89,7 +155,9 @@ def report_facts(transcript: Transcript, certificate: Certificate) -> ReportFact
             if (spend := state.spends.get(name)) is not None
         )
         uploads = tuple(s.number for s in replay.rounds if s.result is not None and name in s.cohort)
-        clients.append(ClientFacts(name, spends, uploads))
+        last_spend = next((s.spends[name] for s in reversed(replay.rounds) if name in s.spends), None)
+        others = () if last_spend is None else tuple(other.event for other in last_spend.others)
+        clients.append(ClientFacts(name, spends, uploads, others))
     rounds = tuple(
         RoundFacts(
             number=state.number,
@@ -97,6 +165,8 @@ def report_facts(transcript: Transcript, certificate: Certificate) -> ReportFact
             absent=tuple(name for name in transcript.roster.clients if name not in state.cohort),
             aggregate_digest=state.aggregate.ciphertext,
             model_digest=state.result.model,
+            sentinel_energy=state.result.sentinel_energy,
+            sentinel_variance=plan.sentinel_variance(len(state.cohort)) if plan.sentinels else 0.0,
         )
         for state in replay.rounds
         if state.aggregate is not None and state.result is not None
@@ -113,7 +183,7 @@ def report_facts(transcript: Transcript, certificate: Certificate) -> ReportFact
         dataset=plan.dataset,
         parameters=plan.parameters,
         planned_rounds=plan.rounds,
-        local_steps=plan.local_steps,
+        local_steps=plan.round_event.steps,
         noise_multiplier_milli=plan.noise_multiplier_milli,
         sampling_rate_ppm=plan.sampling_rate_ppm,
         clip_units=plan.clip_units,
@@ -136,4 +206,11 @@ def report_facts(transcript: Transcript, certificate: Certificate) -> ReportFact
             if state.void is not None
         ),
         accuracy_ppm=None if last is None or last.accuracy_ppm < 0 else last.accuracy_ppm,
+        mode=Mode(plan.mode).name.lower(),
+        honest_minimum=plan.honest_minimum,
+        colluders=plan.colluders,
+        sentinels=plan.sentinels,
+        audits=tuple(
+            AuditFacts(audited.sender, audited.index, evidence_of(audited.evidence)) for audited in replay.audits
+        ),
     )

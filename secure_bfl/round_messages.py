@@ -7,6 +7,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import ClassVar
 
+from protocols.dp import PrivacyEvent
+
 from .body import Body, Digest, Kind
 
 __all__ = [
@@ -16,8 +18,10 @@ __all__ = [
     "BudgetSpend",
     "DecryptionRequest",
     "Model",
+    "OtherSpend",
     "PartialAnswer",
     "PieceCheck",
+    "PrivacyAudit",
     "RoundClose",
     "RoundOpen",
     "RoundVoid",
@@ -35,14 +39,32 @@ class RoundOpen(Body):
 
 
 @dataclass(frozen=True, slots=True)
+class OtherSpend(Body):
+    """Equal steps that other runs took on the same records."""
+
+    noise_multiplier_milli: int
+    sampling_rate_ppm: int
+    steps: int
+
+    @property
+    def event(self) -> PrivacyEvent:
+        """The same, as the accountants take it. Raises ValueError if it is out of range."""
+        return PrivacyEvent(self.noise_multiplier_milli, self.sampling_rate_ppm, self.steps)
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetSpend(Body):
-    """A client reserved this privacy for this round, before it touched its data. By a client."""
+    """A client reserved this privacy for this round, before it touched its data. By a client.
+
+    `others` is everything that its odometer holds of other runs on the same records, equal mechanisms merged.
+    """
 
     kind: ClassVar[Kind] = Kind.BUDGET_SPEND
     round: int
     steps: int
     noise_multiplier_milli: int
     sampling_rate_ppm: int
+    others: tuple[OtherSpend, ...]
     odometer: Digest
 
 
@@ -127,12 +149,16 @@ class PartialAnswer(Body):
 
 @dataclass(frozen=True, slots=True)
 class Model(Body):
-    """The model that follows from the opened sum. `accuracy_ppm` is the operator's word (-1: not stated)."""
+    """The model that follows from the opened sum. `accuracy_ppm` is the operator's word (-1: not stated).
+
+    `sentinel_energy` is the sum of the squares of the sum's sentinels: what the noise in it was.
+    """
 
     kind: ClassVar[Kind] = Kind.MODEL
     round: int
     model: Digest
     accuracy_ppm: int
+    sentinel_energy: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +191,24 @@ class BlobRelease(Body):
     kind: ClassVar[Kind] = Kind.BLOB_RELEASE
     round: int
     closed: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyAudit(Body):
+    """What a party's audit of this mechanism found, in integers from which anybody computes the verdict. By any party.
+
+    The fields are those of `protocols.dp.auditing.AuditResult`; `structural` names the checks that failed.
+    """
+
+    kind: ClassVar[Kind] = Kind.PRIVACY_AUDIT
+    claimed_epsilon_milli: int
+    delta_e12: int
+    canaries: int
+    guesses: int
+    correct: int
+    epsilon_lower_milli: int
+    one_run_p_e12: int
+    z_p_e12: int
+    noise_ratio_ppm: int
+    sentinel_p_e12: int
+    structural: tuple[str, ...]

@@ -74,6 +74,8 @@ def _(body: RoundOpen, replay: "Replay", sender: str, index: int) -> Effect:
     if current is not None:
         require(current.finished, f"round {current.number} is not finished")
         require(body.model == current.following, "a round starts from the last model", hostile=True)
+    else:
+        require(body.model == replay.known.plan.initial, "the first round starts from the plan's model", hostile=True)
     epoch = replay.committee.epoch
 
     def effect() -> None:
@@ -89,8 +91,16 @@ def _(body: BudgetSpend, replay: "Replay", sender: str, index: int) -> Effect:
     require(current.closed is None, f"round {body.round} is closed")
     require(sender not in current.spends, f"{sender} spent for this round already", hostile=True)
     stated = (body.steps, body.noise_multiplier_milli, body.sampling_rate_ppm)
-    planned = (plan.local_steps, plan.noise_multiplier_milli, plan.sampling_rate_ppm)
+    event = plan.round_event
+    planned = (event.steps, event.noise_multiplier_milli, event.sampling_rate_ppm)
     require(stated == planned, "the spend is not the plan's mechanism", hostile=True)
+    try:
+        mechanisms = [(o.event.noise_multiplier_milli, o.event.sampling_rate_ppm) for o in body.others]
+    except ValueError as exc:
+        raise RuleError(f"the spend states impossible spending of other runs: {exc}", hostile=True) from exc
+    require(
+        mechanisms == sorted(set(mechanisms)), "the spending of other runs is not merged and in order", hostile=True
+    )
 
     def effect() -> None:
         current.spends[sender], current.spent[sender] = body, index
@@ -241,6 +251,7 @@ def _(body: Model, replay: "Replay", sender: str, index: int) -> Effect:
         raise RuleError("a model before every asked member answered", hostile=True)
     require(current.result is None, f"round {body.round} has a model", hostile=True)
     require(body.accuracy_ppm <= 1_000_000, "an accuracy above 100 %", hostile=True)
+    require(body.sentinel_energy >= 0, "a sum of squares below zero", hostile=True)
     if has_checks(committee.sharing):
         _check_confirmed(attempt, committee)
 

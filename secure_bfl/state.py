@@ -14,11 +14,12 @@ from .messages import (
     Model,
     PartialAnswer,
     PieceCheck,
+    PrivacyAudit,
     RoundVoid,
     UpdateCommit,
 )
 
-__all__ = ["Attempt", "Ignored", "RoundState", "cohort_digest"]
+__all__ = ["Attempt", "Audited", "Ignored", "RoundState", "cohort_digest"]
 
 
 def cohort_digest(closing: bytes, ciphertexts: tuple[bytes, ...]) -> bytes:
@@ -38,6 +39,15 @@ class Ignored:
     sender: str
     reason: str
     hostile: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """A party's evidence about the mechanism, and the entry it stands in."""
+
+    index: int
+    sender: str
+    evidence: PrivacyAudit
 
 
 @dataclass(slots=True)

@@ -29,7 +29,7 @@ from .identity import Identity
 from .journal import SqliteJournal
 from .keystore import PASSPHRASE_VARIABLE, Keystore
 from .layout import PrivateFolder, PublicFolder
-from .local_training import Records
+from .local_training import Learner, Records
 from .member import Member
 from .messages import Role
 from .odometer import FileOdometer
@@ -140,14 +140,19 @@ class Workspace:
         return Member(identity, journal=journal, witness=Witness(name, identity.note, log_key, seen))
 
     def client(self, number: int, records: Records) -> Client:
-        """A client, with its keys, journal, odometer and outbox."""
+        """A client, with its keys, odometer and outbox."""
         name, plan = client_name(number), self.plan
         identity, folder = self._identity(name, Role.CLIENT), PrivateFolder(self._private / name)
-        unit = f"{plan.dataset}/{name}/record"
-        odometer = FileOdometer(folder.odometer, unit=unit, epsilon=plan.epsilon, delta=plan.delta, dim=plan.parameters)
-        journal = SqliteJournal(folder.journal)
-        self._open += [odometer, journal]
-        return Client(identity, records, odometer=odometer, journal=journal, outbox=DirectoryBlobs(folder.outbox))
+        odometer = FileOdometer(
+            folder.odometer,
+            dataset=f"{plan.dataset}/{name}",
+            unit=plan.unit_of_privacy,
+            epsilon=plan.epsilon,
+            delta=plan.delta,
+            dim=plan.values,
+        )
+        self._open.append(odometer)
+        return Client(identity, Learner(records), odometer=odometer, outbox=DirectoryBlobs(folder.outbox))
 
     def close(self) -> None:
         """Close every store and let go of the folder."""

@@ -1,4 +1,4 @@
-"""Record-level differential privacy: integer noise, one-call releases, accounting.
+"""Differential privacy of records and of clients: integer noise and shares of it, one-call releases, accounting, plans.
 
 Spec: dp (v1).
 """
@@ -6,16 +6,19 @@ Spec: dp (v1).
 from .accounting import (
     MAX_EPSILON,
     MIN_DELTA,
-    calibrate,
     delta_pld,
     epsilon_pld,
     epsilon_rdp,
-    gate,
     group_epsilon,
 )
+from .budget import calibrate, gate
 from .events import PrivacyEvent
+from .mechanism import Mechanism, MechanismRecord
 from .noise import MAX_DIM, DiscreteGaussian, Noise
-from .release import GradientSum, Mechanism, MechanismRecord, PoissonSample, poisson_sample, privatize
+from .planning import Mode, PrivacyPlan
+from .release import GradientSum, PoissonSample, poisson_sample, privatize
+from .shares import NoisyShare, privatize_share, privatize_update
+from .skellam import Skellam, skellam_epsilon_rdp
 from .tradeoff import PrivacyProfile, RocBound, profile, roc_bound
 
 __all__ = [
@@ -26,11 +29,15 @@ __all__ = [
     "GradientSum",
     "Mechanism",
     "MechanismRecord",
+    "Mode",
     "Noise",
+    "NoisyShare",
     "PoissonSample",
     "PrivacyEvent",
+    "PrivacyPlan",
     "PrivacyProfile",
     "RocBound",
+    "Skellam",
     "calibrate",
     "delta_pld",
     "epsilon_pld",
@@ -39,6 +46,9 @@ __all__ = [
     "group_epsilon",
     "poisson_sample",
     "privatize",
+    "privatize_share",
+    "privatize_update",
     "profile",
     "roc_bound",
+    "skellam_epsilon_rdp",
 ]

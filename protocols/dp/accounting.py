@@ -1,4 +1,4 @@
-"""From the list of releases to epsilon, and the gate that keeps a run within its budget.
+"""From the list of releases to epsilon.
 
 Every function takes the events in any order, splits and merges included: only the totals count.
 `dim` (coordinates in one release) prices the distance between the sampler and the ideal law; the
@@ -6,27 +6,28 @@ default is the largest dimension allowed. Spec: dp §5 (v1).
 """
 
 import math
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
-from ..errors import PrivacyError
-from .events import MAX_NOISE_MULTIPLIER_MILLI, MIN_NOISE_MULTIPLIER_MILLI, PrivacyEvent
+from .composition import RENYI_ORDERS, LossCurve, compose, renyi_divergences, snap
+from .events import PrivacyEvent
 from .gaussian import gaussian_delta, gaussian_epsilon
 from .noise import MAX_DIM, MAX_DISTANCE
 
 __all__ = [
     "MAX_EPSILON",
     "MIN_DELTA",
-    "calibrate",
+    "QUICK_ORDERS",
+    "check_delta",
+    "check_dim",
     "delta_pld",
     "epsilon_pld",
     "epsilon_rdp",
-    "gate",
     "group_epsilon",
+    "totals",
 ]
 
 MIN_DELTA: Final = 1e-10
@@ -35,10 +36,15 @@ MIN_DELTA: Final = 1e-10
 MAX_EPSILON: Final = 100.0
 """A larger epsilon protects nothing, and is reported as infinite."""
 
+QUICK_ORDERS: Final = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 128.0, 256.0)
+"""Renyi orders for a first look."""
+
 _FULL_BATCH: Final = 1_000_000
-_QUICK_ORDERS: Final = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 128.0, 256.0)
 _COARSEST_INTERVAL: Final = 1e-3
 _FINEST_INTERVAL: Final = 1e-3 / 32
+
+_FEW: Final = 8  # distinct mechanisms up to here are left to the library, and never snapped
+_MANY: Final = 1024  # above so many distinct ones, they are snapped to a grid of 1 %
 
 _Charges = tuple[tuple[PrivacyEvent, int], ...]
 """Each distinct one-step event with its total number of steps, sorted."""
@@ -52,7 +58,7 @@ def epsilon_pld(events: Iterable[PrivacyEvent], delta: float, *, dim: int = MAX_
     Raises:
         ValueError: `delta` is not in [1e-10, 1) or `dim` not in [1, 2^24].
     """
-    return _epsilon_pld(_charges(events), _check_delta(delta), _check_dim(dim), 1)
+    return _epsilon_pld(_charges(events), check_delta(delta), check_dim(dim), 1)
 
 
 def delta_pld(events: Iterable[PrivacyEvent], epsilon: float, *, dim: int = MAX_DIM) -> float:
@@ -64,7 +70,7 @@ def delta_pld(events: Iterable[PrivacyEvent], epsilon: float, *, dim: int = MAX_
     if not (math.isfinite(epsilon) and epsilon >= 0):
         raise ValueError("epsilon must be finite and not negative")
     charges = _charges(events)
-    distance = _distance(charges, _check_dim(dim))
+    distance = _distance(charges, check_dim(dim))
     if epsilon > MAX_EPSILON:
         return 1.0
     return min(1.0, _ideal_delta(charges, epsilon) + (1 + math.exp(epsilon)) * distance)
@@ -83,8 +89,8 @@ def epsilon_rdp(
     if orders is not None and not (orders and all(math.isfinite(order) and order > 1.01 for order in orders)):
         raise ValueError("orders must be finite and above 1.01")
     charges = _charges(events)
-    distance = _distance(charges, _check_dim(dim))
-    return _with_distance(lambda left: _ideal_rdp(charges, left, orders), _check_delta(delta), distance)
+    distance = _distance(charges, check_dim(dim))
+    return _with_distance(lambda left: _ideal_rdp(charges, left, orders), check_delta(delta), distance)
 
 
 def group_epsilon(events: Iterable[PrivacyEvent], delta: float, k: int, *, dim: int = MAX_DIM) -> float:
@@ -98,88 +104,38 @@ def group_epsilon(events: Iterable[PrivacyEvent], delta: float, k: int, *, dim: 
     """
     if type(k) is not int or not 1 <= k <= 64:
         raise ValueError("k must be an int in [1, 64]")
-    return _epsilon_pld(_charges(events), _check_delta(delta), _check_dim(dim), k)
+    return _epsilon_pld(_charges(events), check_delta(delta), check_dim(dim), k)
 
 
-def gate(events: Iterable[PrivacyEvent], *, epsilon_budget: float, delta: float, dim: int = MAX_DIM) -> float:
-    """Let a step pass, and return epsilon of everything reserved so far, or refuse.
-
-    Run by: a client, after it reserved the step and before it touches a record; by an auditor, on the ledger.
-    The number is `epsilon_pld`, which is valid for a schedule fixed in advance: `events` may stop short
-    of the schedule, but must not depend on what was released.
-    Raises:
-        PrivacyError: epsilon is above the budget, or is not a number in [0, inf).
-        ValueError: the budget is not finite and positive, or `delta` or `dim` is out of range.
-    """
-    if not (math.isfinite(epsilon_budget) and epsilon_budget > 0):
-        raise ValueError("the epsilon budget must be finite and positive")
-    epsilon = epsilon_pld(events, delta, dim=dim)
-    if not (math.isfinite(epsilon) and 0 <= epsilon <= epsilon_budget):
-        raise PrivacyError(
-            f"privacy budget: this step would make epsilon {epsilon:.6g}, the budget is {epsilon_budget:.6g} "
-            f"at delta {delta:g}: stop here, or agree on a new plan"
-        )
-    return epsilon
-
-
-def calibrate(*, epsilon: float, delta: float, sampling_rate_ppm: int, steps: int, dim: int = MAX_DIM) -> int:
-    """The least noise multiplier (times 1000) with which `steps` steps cost at most `epsilon` by `epsilon_pld`.
-
-    Run by: whoever writes the plan. The result is on the grid 100, .. , next = ceil(1.01 * last), .. , 10^7.
-    `gate` then never stops the planned run, as both use the same number.
-    Raises:
-        ValueError: no privacy loss that small, or that large, can be asked for; or an argument is out of range.
-    """
-    if not (math.isfinite(epsilon) and 0 < epsilon <= MAX_EPSILON):
-        raise ValueError(f"epsilon must be above 0 and at most {MAX_EPSILON:g}")
-    PrivacyEvent(MIN_NOISE_MULTIPLIER_MILLI, sampling_rate_ppm, steps)
-    return _calibrate(epsilon, _check_delta(delta), sampling_rate_ppm, steps, _check_dim(dim))
-
-
-@lru_cache(maxsize=256)
-def _calibrate(epsilon: float, delta: float, rate_ppm: int, steps: int, dim: int) -> int:
-    grid = [MIN_NOISE_MULTIPLIER_MILLI]
-    while grid[-1] < MAX_NOISE_MULTIPLIER_MILLI:
-        grid.append(min(-(-grid[-1] * 101 // 100), MAX_NOISE_MULTIPLIER_MILLI))
-
-    def fits(index: int) -> bool:
-        return epsilon_pld([PrivacyEvent(grid[index], rate_ppm, steps)], delta, dim=dim) <= epsilon
-
-    def surely_fits(index: int) -> bool:
-        event = PrivacyEvent(grid[index], rate_ppm, steps)
-        return epsilon_rdp([event], delta, dim=dim, orders=_QUICK_ORDERS) <= epsilon
-
-    everything = range(len(grid))
-    # Renyi accounting is quick and close, and mostly above: start there and double the stride outwards.
-    high = min(bisect_left(everything, True, key=surely_fits), len(grid) - 1)
-    stride = 1
-    while not fits(high):
-        if high == len(grid) - 1:
-            raise ValueError(
-                "no noise multiplier up to 10000 reaches this epsilon: use fewer steps or a larger epsilon"
-            )
-        high, stride = min(high + stride, len(grid) - 1), 2 * stride
-    low, stride = high, 1
-    while low > 0 and fits(max(low - stride, 0)):
-        low, stride = max(low - stride, 0), 2 * stride
-    first = max(low - stride, 0)
-    return grid[bisect_left(everything, True, lo=first, hi=low, key=fits)]
+def totals(events: Iterable[PrivacyEvent]) -> Counter[PrivacyEvent]:
+    """Steps of each distinct mechanism."""
+    result: Counter[PrivacyEvent] = Counter()
+    for event in events:
+        result[replace(event, steps=1)] += event.steps
+    return result
 
 
 def _charges(events: Iterable[PrivacyEvent]) -> _Charges:
-    totals: Counter[PrivacyEvent] = Counter()
-    for event in events:
-        totals[replace(event, steps=1)] += event.steps
-    return tuple(sorted(totals.items(), key=lambda item: (item[0].noise_multiplier_milli, item[0].sampling_rate_ppm)))
+    return tuple(sorted(totals(events).items(), key=lambda item: (item[0].noise_multiplier_milli, item[0].sampling_rate_ppm)))
 
 
-def _check_delta(delta: float) -> float:
+def check_delta(delta: float) -> float:
+    """Refuse a delta that the accountants cannot serve.
+
+    Raises:
+        ValueError: it is not in [1e-10, 1).
+    """
     if not MIN_DELTA <= delta < 1:
         raise ValueError(f"delta must be in [{MIN_DELTA:g}, 1)")
     return delta
 
 
-def _check_dim(dim: int) -> int:
+def check_dim(dim: int) -> int:
+    """Refuse a number of coordinates that no release can have.
+
+    Raises:
+        ValueError: it is not an int in [1, 2^24].
+    """
     if type(dim) is not int or not 1 <= dim <= MAX_DIM:
         raise ValueError(f"dim must be an int in [1, {MAX_DIM}]")
     return dim
@@ -215,6 +171,8 @@ def _ideal_pld(charges: _Charges, delta: float, group: int) -> float:
         return gaussian_epsilon(group * _mu(charges), delta)
     if not _is_bounded(charges):
         return math.inf
+    if group == 1 and len(charges) > _FEW:
+        return _loss_curve(charges).epsilon(delta)
     return float(_loss_distribution(charges, group).get_epsilon_for_delta(delta))
 
 
@@ -225,6 +183,8 @@ def _ideal_delta(charges: _Charges, epsilon: float) -> float:
         return gaussian_delta(_mu(charges), epsilon)
     if not _is_bounded(charges):
         return 1.0
+    if len(charges) > _FEW:
+        return _loss_curve(charges).delta(epsilon)
     return float(_loss_distribution(charges, 1).get_delta_for_epsilon(epsilon))
 
 
@@ -236,22 +196,48 @@ def _mu(charges: _Charges) -> float:
     return math.sqrt(math.fsum(steps / event.accounted_noise_multiplier**2 for event, steps in charges))
 
 
+@lru_cache(maxsize=1024)
 def _is_bounded(charges: _Charges) -> bool:
     """Whether epsilon can be below `MAX_EPSILON`; a loss distribution much wider would not fit in memory."""
-    return _ideal_rdp(charges, 1e-5, _QUICK_ORDERS) <= 2 * MAX_EPSILON
+    return _ideal_rdp(charges, 1e-5, None if len(charges) > _FEW else QUICK_ORDERS) <= 2 * MAX_EPSILON
 
 
-@lru_cache(maxsize=1024)
 def _ideal_rdp(charges: _Charges, delta: float, orders: tuple[float, ...] | None) -> float:
     if not charges:
         return 0.0
-    from dp_accounting import dp_event, rdp  # here and below: two seconds to import
+    from dp_accounting.rdp import rdp_privacy_accountant as rdp  # here and below: two seconds to import
+
+    if orders is None and len(charges) > _FEW:
+        return float(rdp.compute_epsilon(RENYI_ORDERS, renyi_divergences(_snapped(charges)), delta)[0])
+    tried, divergences = zip(*(_divergences(event, orders) for event, _ in charges), strict=True)
+    total = sum(steps * one for one, (_, steps) in zip(divergences, charges, strict=True))
+    return float(rdp.compute_epsilon(tried[0], total, delta)[0])
+
+
+@lru_cache(maxsize=1024)
+def _divergences(event: PrivacyEvent, orders: tuple[float, ...] | None) -> tuple[Any, Any]:
+    """The orders, and the Renyi divergences of one step at them."""
+    from dp_accounting import dp_event, rdp
 
     accountant = rdp.RdpAccountant(orders)
+    gaussian = dp_event.GaussianDpEvent(event.accounted_noise_multiplier)
+    accountant.compose(dp_event.PoissonSampledDpEvent(event.sampling_rate, gaussian), 1)
+    return accountant.orders, accountant.rdp
+
+
+def _snapped(charges: _Charges) -> _Charges:
+    """The same, or at least as revealing and less varied, if there are very many distinct mechanisms."""
+    if len(charges) <= _MANY:
+        return charges
+    result: Counter[PrivacyEvent] = Counter()
     for event, steps in charges:
-        gaussian = dp_event.GaussianDpEvent(event.accounted_noise_multiplier)
-        accountant.compose(dp_event.PoissonSampledDpEvent(event.sampling_rate, gaussian), steps)
-    return float(accountant.get_epsilon(delta))
+        result[snap(event)] += steps
+    return tuple(result.items())
+
+
+@lru_cache(maxsize=4)
+def _loss_curve(charges: _Charges) -> LossCurve:
+    return compose(_snapped(charges))
 
 
 @lru_cache(maxsize=16)

@@ -66,3 +66,26 @@ class PrivacyEvent:
         """
         sigma = self.noise_multiplier_milli / 1000
         return math.sqrt(sigma**2 - (SMOOTHING_STD_UNITS / MIN_CLIP_UNITS) ** 2)
+
+    def one_share(self, shares: int) -> "PrivacyEvent":
+        """What the same steps would cost if one of `shares` equal shares of the noise were all there is.
+
+        Raises:
+            TypeError, ValueError: `shares` is not a positive int, or so little noise is left that nothing is protected.
+        """
+        return self.with_shares(1, shares)
+
+    def with_shares(self, present: int, shares: int) -> "PrivacyEvent":
+        """What the same steps would cost with the noise of `present` of `shares` equal shares: sigma rounded down.
+
+        Raises:
+            TypeError, ValueError: a number is not a positive int, or so little noise is left that nothing is protected.
+        """
+        if type(present) is not int or type(shares) is not int:
+            raise TypeError("numbers of shares must be ints")
+        if present < 1 or shares < 1:
+            raise ValueError("numbers of shares must be positive")
+        milli = math.isqrt(self.noise_multiplier_milli**2 * min(present, shares) // shares)
+        if milli < MIN_NOISE_MULTIPLIER_MILLI:
+            raise ValueError(f"{present} of {shares} shares of this noise protect nothing")
+        return PrivacyEvent(milli, self.sampling_rate_ppm, self.steps)

@@ -4,27 +4,39 @@
     json_bytes = encode(report)
     page = html(report)                  # or markdown(report)
     differences = compare(report, json.loads(published))
+    signed = sign(report, key, signer="operator", role="operator")
+    check_signature(signed, parties)     # raises
 
 `build` never raises because accountants disagree: read `report["accounting"]["verdict"]`.
 """
 
-from .build import SCHEMA_ID, build, encode
+from .build import SCHEMA_ID, build
 from .compare import compare
-from .facts import ClientFacts, ReportFacts, RoundFacts, Spend, VoidRound
+from .facts import AuditFacts, ClientFacts, ReportFacts, RoundFacts, Spend, VoidRound
+from .registry import missing_fields, registry_entry
 from .render import html, markdown
 from .schema import schema
+from .signature import Signatory, Signature, check_signature, sign
+from .spelling import encode
 
 __all__ = [
     "SCHEMA_ID",
+    "AuditFacts",
     "ClientFacts",
     "ReportFacts",
     "RoundFacts",
+    "Signatory",
+    "Signature",
     "Spend",
     "VoidRound",
     "build",
+    "check_signature",
     "compare",
     "encode",
     "html",
     "markdown",
+    "missing_fields",
+    "registry_entry",
     "schema",
+    "sign",
 ]

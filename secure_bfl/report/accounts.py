@@ -1,12 +1,11 @@
-"""The numbers of the privacy budget report: what each client's history costs, by several accountants.
+"""What each client's history costs, by several accountants.
 
 Clients with the same history cost the same, so each distinct history is accounted once. Composition does not depend
 on order, so a history is a multiset of steps: equal mechanisms are merged and their steps added.
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,46 +16,36 @@ from protocols.dp.events import MAX_STEPS, PrivacyEvent
 from .facts import ClientFacts, ReportFacts, Spend
 
 __all__ = [
-    "GROUP_METHOD",
     "GROUP_SIZES",
     "LEAST_SMUDGING_BITS",
-    "MAX_REMAINING_ROUNDS",
     "Check",
     "CurvePoint",
     "History",
-    "SeriesPoint",
     "accounted_epsilon",
     "cross_check",
     "detection",
-    "forecast",
+    "epsilon_without_void",
     "formal_epsilon",
     "frontier",
     "group",
     "histories",
     "merge_spends",
+    "one_mechanism",
     "opened_epsilon",
     "planned_round",
     "profile",
-    "remaining_rounds",
     "roc",
-    "round_numbers",
-    "series",
+    "spelled",
+    "with_others",
 ]
 
 PRV_BELOW = 1e-3
 PRV_ABOVE = 0.02
 RDP_BELOW = 1e-3
-MAX_REMAINING_ROUNDS = 4096
 LEAST_SMUDGING_BITS = 40
 GROUP_SIZES = (1, 2, 4, 8)
-GROUP_METHOD = (
-    "For k records of one person at one client, added or removed together: a sampled step holds a binomial number of "
-    "them, so a mixture of Gaussians bounds the step; at sampling rate 1 a Gaussian at k times the sensitivity."
-)
 _ROC_RATES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, *(i / 40 for i in range(4, 41)))
 _PROFILE_DELTAS = (1e-10, 0.1)
-_MAX_SERIES = 40
-_MAX_FORECAST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +79,28 @@ class CurvePoint:
     y: float
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesPoint:
-    """The most exposed client's epsilon after `rounds` rounds; `number` is the last one's number on the ledger."""
-
-    rounds: int
-    number: int
-    epsilon: float
-
-
-def merge_spends(spends: Iterable[Spend]) -> tuple[PrivacyEvent, ...]:
+def merge_spends(spends: Iterable[Spend | PrivacyEvent]) -> tuple[PrivacyEvent, ...]:
     """Merge spends into one event per mechanism, in canonical order; the steps of equal mechanisms add up."""
-    steps: dict[tuple[int, int], int] = {}
+    totals: dict[tuple[int, int], int] = {}
     for spend in spends:
         key = (spend.noise_multiplier_milli, spend.sampling_rate_ppm)
-        steps[key] = steps.get(key, 0) + spend.steps
-    return tuple(event for (noise, rate), count in sorted(steps.items()) for event in _events(noise, rate, count))
+        totals[key] = totals.get(key, 0) + spend.steps
+    return spelled(totals)
 
 
-def _events(noise: int, rate: int, steps: int) -> list[PrivacyEvent]:
+def spelled(totals: Mapping[tuple[int, int], int]) -> tuple[PrivacyEvent, ...]:
+    """Spell steps by (noise multiplier, sampling rate) as events, in canonical order."""
+    return tuple(
+        event for (noise, rate), count in sorted(totals.items()) for event in one_mechanism(noise, rate, count)
+    )
+
+
+def with_others(client: ClientFacts) -> tuple[PrivacyEvent, ...]:
+    """What a client has spent in this run and, as its last reservation states, in other runs on the same records."""
+    return merge_spends((*client.spends, *client.others))
+
+
+def one_mechanism(noise: int, rate: int, steps: int) -> list[PrivacyEvent]:
     """Spell `steps` steps as events: one, unless there are more steps than one event may hold."""
     whole, rest = divmod(steps, MAX_STEPS)
     counts = [MAX_STEPS] * whole + [rest] * (rest > 0)
@@ -117,42 +109,49 @@ def _events(noise: int, rate: int, steps: int) -> list[PrivacyEvent]:
 
 def planned_round(facts: ReportFacts) -> Spend:
     """Return what one more round of the planned mechanism costs a client that takes part."""
-    return Spend(0, facts.local_steps, facts.noise_multiplier_milli, facts.sampling_rate_ppm)
+    return Spend(0, facts.steps_per_round, facts.noise_multiplier_milli, facts.sampling_rate_ppm)
 
 
-def histories(clients: Sequence[ClientFacts], *, up_to: int | None = None) -> tuple[History, ...]:
-    """Group clients by what they have spent, optionally counting only rounds numbered at most `up_to`."""
+def histories(clients: Sequence[ClientFacts]) -> tuple[History, ...]:
+    """Group the clients by what they have spent."""
     grouped: dict[tuple[PrivacyEvent, ...], list[str]] = {}
     for client in clients:
-        events = merge_spends(spend for spend in client.spends if up_to is None or spend.round <= up_to)
-        grouped.setdefault(events, []).append(client.name)
+        grouped.setdefault(merge_spends(client.spends), []).append(client.name)
     return tuple(History(tuple(names), events) for events, names in grouped.items())
 
 
-def _totals(events: Sequence[PrivacyEvent]) -> Counter[tuple[int, int]]:
-    totals: Counter[tuple[int, int]] = Counter()
+def _totals(events: Sequence[PrivacyEvent]) -> dict[tuple[int, int], int]:
+    totals: dict[tuple[int, int], int] = {}
     for event in events:
-        totals[event.noise_multiplier_milli, event.sampling_rate_ppm] += event.steps
+        key = (event.noise_multiplier_milli, event.sampling_rate_ppm)
+        totals[key] = totals.get(key, 0) + event.steps
     return totals
+
+
+def _contains(larger: Mapping[tuple[int, int], int], smaller: Mapping[tuple[int, int], int]) -> bool:
+    return all(larger.get(mechanism, 0) >= steps for mechanism, steps in smaller.items())
 
 
 def frontier(candidates: Sequence[History]) -> tuple[History, ...]:
     """Keep the histories that no other contains: the largest epsilon is among them, by any sound accountant."""
-    return tuple(
-        history
-        for history in candidates
-        if not any(_totals(history.events) <= _totals(other.events) for other in candidates if other is not history)
-    )
+    totals = [(history, _totals(history.events)) for history in candidates]
+    # Whatever contains another has more steps, so it stands before it here.
+    kept: list[tuple[History, Mapping[tuple[int, int], int]]] = []
+    for history, own in sorted(totals, key=lambda pair: -sum(pair[1].values())):
+        if not any(_contains(other, own) for _, other in kept):
+            kept.append((history, own))
+    edge = {id(history) for history, _ in kept}
+    return tuple(history for history in candidates if id(history) in edge)
 
 
 def accounted_epsilon(events: Sequence[PrivacyEvent], facts: ReportFacts) -> float:
     """Return epsilon at the plan's delta by privacy loss distributions (exact closed form at rate 1); 0 if no event."""
-    return _bounded(dp.epsilon_pld(events, facts.delta_e12 / 1e12, dim=facts.parameters))
+    return _bounded(dp.epsilon_pld(events, facts.delta, dim=facts.dim))
 
 
 def formal_epsilon(events: Sequence[PrivacyEvent], facts: ReportFacts) -> float:
     """Return epsilon at the plan's delta by Renyi accounting: looser, and proven without numerical error terms."""
-    return _bounded(dp.epsilon_rdp(events, facts.delta_e12 / 1e12, dim=facts.parameters))
+    return _bounded(dp.epsilon_rdp(events, facts.delta, dim=facts.dim))
 
 
 def _bounded(epsilon: float) -> float:
@@ -167,7 +166,6 @@ def cross_check(events: Sequence[PrivacyEvent], facts: ReportFacts) -> tuple[Che
     bound and must not lie below PLD - 0.001. There is no bracket around an unbounded epsilon: PRV is not asked then.
     """
     own = accounted_epsilon(events, facts)
-    delta = facts.delta_e12 / 1e12
     formal = Check("dp-accounting RDP", formal_epsilon(events, facts), own - RDP_BELOW, math.inf)
     renyi = 0.0
     prv: float | None = 0.0
@@ -176,20 +174,20 @@ def cross_check(events: Sequence[PrivacyEvent], facts: ReportFacts) -> tuple[Che
 
         # At sampling rate 1 Opacus takes log(0) on purpose; what overflows comes out as no number, hence as unbounded.
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            renyi = _bounded(opacus.rdp_epsilon(events, delta))
-            prv = _bounded(opacus.prv_epsilon(events, delta)) if math.isfinite(own) else None
+            renyi = _bounded(opacus.rdp_epsilon(events, facts.delta))
+            prv = _bounded(opacus.prv_epsilon(events, facts.delta)) if math.isfinite(own) else None
     checks = (formal, Check("Opacus RDP", renyi, own - RDP_BELOW, math.inf))
     return checks if prv is None else (*checks, Check("Opacus PRV", prv, own - PRV_BELOW, own + PRV_ABOVE))
 
 
 def group(events: Sequence[PrivacyEvent], facts: ReportFacts, size: int) -> float:
     """Return epsilon at the plan's delta for `size` records of one client at once."""
-    return dp.group_epsilon(events, facts.delta_e12 / 1e12, size, dim=facts.parameters)
+    return dp.group_epsilon(events, facts.delta, size, dim=facts.dim)
 
 
 def profile(events: Sequence[PrivacyEvent], facts: ReportFacts) -> tuple[CurvePoint, ...]:
     """Return (delta, epsilon) pairs for delta from 1e-10 to 0.1, increasing; none if epsilon at 1e-10 is unbounded."""
-    curve = dp.profile(events, dim=facts.parameters)
+    curve = dp.profile(events, dim=facts.dim)
     low, high = _PROFILE_DELTAS
     lowest: dict[float, float] = {}
     for epsilon, delta in zip(curve.epsilons, curve.deltas, strict=True):
@@ -200,88 +198,30 @@ def profile(events: Sequence[PrivacyEvent], facts: ReportFacts) -> tuple[CurvePo
 
 def roc(events: Sequence[PrivacyEvent], facts: ReportFacts) -> tuple[CurvePoint, ...]:
     """Return the attacker's largest true positive rate at fixed false positive rates from 0 to 1."""
-    bound = dp.roc_bound(events, _ROC_RATES, dim=facts.parameters)
+    bound = dp.roc_bound(events, _ROC_RATES, dim=facts.dim)
     return tuple(CurvePoint(x, y) for x, y in zip(bound.false_positive_rates, bound.true_positive_rates, strict=True))
 
 
 def detection(events: Sequence[PrivacyEvent], facts: ReportFacts, false_positive_rate: float) -> float:
     """Return the attacker's largest true positive rate at one false positive rate."""
-    return dp.roc_bound(events, [false_positive_rate], dim=facts.parameters).true_positive_rates[0]
+    return dp.roc_bound(events, [false_positive_rate], dim=facts.dim).true_positive_rates[0]
+
+
+def _largest(parts: Iterable[Iterable[Spend]], facts: ReportFacts) -> float:
+    return max(accounted_epsilon(events, facts) for events in {merge_spends(spends) for spends in parts})
 
 
 def opened_epsilon(facts: ReportFacts, history: History) -> float:
     """Return the part of a history's epsilon that rounds with an upload account for (the largest of its clients)."""
     clients = [client for client in facts.clients if client.name in history.clients]
-    return max(
-        accounted_epsilon(merge_spends(s for s in client.spends if s.round in client.uploads), facts)
-        for client in clients
+    uploads = [set(client.uploads) for client in clients]
+    return _largest(
+        ([s for s in client.spends if s.round in own] for client, own in zip(clients, uploads, strict=True)), facts
     )
 
 
-def _worst(clients: Sequence[ClientFacts], facts: ReportFacts, up_to: int) -> float:
-    return max(accounted_epsilon(h.events, facts) for h in frontier(histories(clients, up_to=up_to)))
-
-
-def round_numbers(facts: ReportFacts) -> tuple[int, ...]:
-    """Return every round the ledger knows of: with a model, void, or with a reservation in it."""
-    reserved = {spend.round for client in facts.clients for spend in client.spends}
-    return tuple(sorted(reserved | {e.number for e in facts.rounds} | {e.number for e in facts.void_rounds}))
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """Return up to `most` positions of 1..count, evenly spaced, the last one always among them."""
-    if count <= most:
-        return list(range(1, count + 1))
-    return sorted({math.ceil(count * i / most) for i in range(1, most + 1)})
-
-
-def series(facts: ReportFacts) -> tuple[SeriesPoint, ...]:
-    """Return the most exposed client's epsilon after each round; of more than 40, 40 with the last among them."""
-    numbers = round_numbers(facts)
-    positions = _spread(len(numbers), _MAX_SERIES)
-    return tuple(
-        SeriesPoint(position, numbers[position - 1], _worst(facts.clients, facts, numbers[position - 1]))
-        for position in positions
-    )
-
-
-def _after(events: Sequence[PrivacyEvent], facts: ReportFacts, rounds: int) -> float:
-    ahead = planned_round(facts)
-    more = _events(ahead.noise_multiplier_milli, ahead.sampling_rate_ppm, ahead.steps * rounds)
-    return accounted_epsilon((*events, *more), facts)
-
-
-def forecast(facts: ReportFacts) -> tuple[SeriesPoint, ...]:
-    """Return the same series for the plan's remaining rounds, if the most exposed clients take part in all of them."""
-    numbers = round_numbers(facts)
-    left = facts.planned_rounds - len(numbers)
-    edge = frontier(histories(facts.clients))
-    last = numbers[-1] if numbers else 0
-    return tuple(
-        SeriesPoint(len(numbers) + more, last + more, max(_after(h.events, facts, more) for h in edge))
-        for more in _spread(max(left, 0), _MAX_FORECAST)
-    )
-
-
-def remaining_rounds(facts: ReportFacts) -> int:
-    """Return how many more rounds of the planned mechanism fit in the budget for the most exposed client.
-
-    Computed by the accountant, not by dividing what is left: epsilon does not add up. Stops at 4096.
-    """
-    budget = facts.epsilon_milli / 1000
-    edge = frontier(histories(facts.clients))
-
-    def fits(rounds: int) -> bool:
-        return all(_after(h.events, facts, rounds) <= budget for h in edge)
-
-    low, high = 0, max(facts.planned_rounds - len(round_numbers(facts)), 0)
-    if not fits(0):
-        return 0
-    while fits(high := min(max(high, low + 1), MAX_REMAINING_ROUNDS)):
-        if high == MAX_REMAINING_ROUNDS:
-            return high
-        low, high = high, (high + 1 if low == 0 else 2 * high)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+def epsilon_without_void(facts: ReportFacts, history: History) -> float:
+    """Return a history's epsilon without the rounds that ended void (the largest of its clients)."""
+    void = {entry.number for entry in facts.void_rounds}
+    clients = [client for client in facts.clients if client.name in history.clients]
+    return _largest(([s for s in client.spends if s.round not in void] for client in clients), facts)

@@ -7,24 +7,29 @@ from protocols.dp.events import PrivacyEvent
 
 from . import accounts
 from .accounts import History
+from .evidence import audit_agrees
 from .facts import ReportFacts
+from .gauge import noise_holds
+from .survivors import is_thin, survivors_epsilon
 
 __all__ = ["Assessment", "Claim", "all_as_planned", "checked_claims", "method_of"]
 
 _PLD = "dp-accounting PLD"
 _CLOSED_FORM = "analytic Gaussian, closed form"
+_THIN = "dp-accounting PLD, with the noise of the smallest opened sum"
 
 
 class Assessment:
     """Every answer of every accountant about one federation, and the verdict.
 
     The headline is the report's own accountant's answer for the most exposed client; if another accountant is outside
-    its bracket, the largest of all answers.
+    its bracket, the largest of all answers. If a sum was opened that holds too few clients for the planned noise, the
+    headline counts the noise that can have been there.
     """
 
     def __init__(self, facts: ReportFacts) -> None:
         self.facts = facts
-        self.delta = facts.delta_e12 / 1e12
+        self.delta = facts.delta
         self.histories = accounts.histories(facts.clients)
         self.frontier = accounts.frontier(self.histories)
         self.own = {h.events: accounts.accounted_epsilon(h.events, facts) for h in self.histories}
@@ -36,11 +41,14 @@ class Assessment:
         if not self.agree:
             answers = [(c.epsilon, c.accountant) for checks in self.checks.values() for c in checks]
             self.headline, self.method = max([(self.headline, self.method), *answers])
+        if is_thin(facts):
+            self.headline, self.method = max((self.headline, self.method), (survivors_epsilon(facts), _THIN))
         self.formal = max(checks[0].epsilon for checks in self.checks.values())
+        self._of = {name: history for history in self.histories for name in history.clients}
 
     def client(self, name: str) -> History:
         """Return the history of the client called `name`."""
-        return next(history for history in self.histories if name in history.clients)
+        return self._of[name]
 
 
 def method_of(events: Sequence[PrivacyEvent]) -> str:
@@ -83,6 +91,13 @@ def checked_claims(seen: Assessment) -> tuple[Claim, ...]:
         ),
         ("All accountants agree.", seen.agree),
     ]
+    if facts.sentinels:
+        claims.append(("No opened sum shows less noise than planned.", noise_holds(facts)))
+    if facts.audits:
+        claims += [
+            ("Every audit on the ledger found no violation.", all(audit.result.passes for audit in facts.audits)),
+            ("Every audit's figures follow from its counts.", all(audit_agrees(audit) for audit in facts.audits)),
+        ]
     return tuple(Claim(text, holds) for text, holds in claims)
 
 

@@ -1,12 +1,12 @@
 """The kinds of text a report is made of, before any markup."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .wording import number
 
-__all__ = ["Block", "Figure", "Items", "Table", "Words", "rows_of", "text"]
+__all__ = ["Block", "Figure", "Items", "Section", "Table", "Words", "pairs", "rows_of", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +60,18 @@ def text(value: Any) -> str:
 def rows_of(rows: Sequence[Mapping[str, Any]], *keys: str) -> tuple[tuple[str, ...], ...]:
     """Pick `keys` of every row, in words."""
     return tuple(tuple(text(row[key]) for key in keys) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and what is under it; `anchor` is its name in links."""
+
+    anchor: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def pairs(caption: str, rows: Iterable[tuple[str, Any]], *, code: bool = False) -> Table:
+    """A table of names and values."""
+    cells = tuple((name, text(value)) for name, value in rows)
+    return Table(caption, ("what", "value"), cells, code=frozenset({1}) if code else frozenset())

@@ -5,47 +5,32 @@ states no library version and no time, for these are not on the ledger.
 """
 
 import hashlib
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from protocols.dp.events import PrivacyEvent
-
-from . import accounts, wording
-from .accounts import Check, SeriesPoint
-from .assessment import Assessment, all_as_planned, checked_claims, method_of
+from . import accounts, course, wording
+from .accounts import Check
+from .assessment import Assessment, checked_claims, method_of
+from .course import SeriesPoint
+from .evidence import evidence
 from .facts import ReportFacts
+from .mechanisms import mechanism, protected
+from .spelling import events, real
+from .trust import trust
 
-__all__ = ["SCHEMA_ID", "build", "encode"]
+__all__ = ["SCHEMA_ID", "build"]
 
 SCHEMA_ID = "urn:secure-bfl:privacy-budget-report:1"
 _ID_CONTEXT = b"secure-bfl privacy budget report v1\n"
-_DIGITS = 9
-
-
-def _real(value: float) -> float | str:
-    """Round to 9 significant digits; what is not a usable bound (infinite, NaN) is `unbounded`."""
-    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else "unbounded"
-
-
-def _events(events: Sequence[PrivacyEvent]) -> list[dict[str, Any]]:
-    return [
-        {
-            "noise_multiplier": _real(event.noise_multiplier_milli / 1000),
-            "sampling_rate": _real(event.sampling_rate_ppm / 1_000_000),
-            "steps": event.steps,
-        }
-        for event in events
-    ]
 
 
 def _check(check: Check) -> dict[str, Any]:
     return {
         "accountant": check.accountant,
-        "epsilon": _real(check.epsilon),
-        "low": _real(check.low),
-        "high": _real(check.high),
+        "epsilon": real(check.epsilon),
+        "low": real(check.low),
+        "high": real(check.high),
         "holds": check.holds,
     }
 
@@ -55,7 +40,7 @@ def _identity(facts: ReportFacts) -> dict[str, Any]:
     return {
         "id": hashlib.sha256(_ID_CONTEXT + head).hexdigest()[:32],
         "version": 1,
-        "mode": "local",
+        "mode": facts.mode,
         "origin": facts.origin,
         "log_size": facts.log_size,
         "log_root": facts.log_root.hex(),
@@ -70,117 +55,124 @@ def _scope(facts: ReportFacts) -> dict[str, Any]:
         "clients": len(facts.clients),
         "planned_rounds": facts.planned_rounds,
         "finished_rounds": len(facts.rounds),
-        "release": wording.release(),
+        "release": wording.release(facts.mode),
         "runs_included": [facts.genesis.hex()],
         "runs_not_included": wording.RUNS_NOT_INCLUDED,
+        "clients_with_other_runs": sorted(client.name for client in facts.clients if client.others),
     }
 
 
 def _unit(seen: Assessment) -> dict[str, Any]:
+    described = protected(seen.facts)
     return {
-        "unit": "record",
-        "adjacency": "add or remove one record",
-        "records_per_person": 1,
+        "unit": described.unit,
+        "one": described.one,
+        "adjacency": described.adjacency,
+        "units_per_person": 1,
         "groups": [
-            {"records": size, "epsilon": _real(accounts.group(seen.worst.events, seen.facts, size))}
+            {"units": size, "epsilon": real(accounts.group(seen.worst.events, seen.facts, size))}
             for size in accounts.GROUP_SIZES
         ],
-        "group_method": accounts.GROUP_METHOD,
+        "group_method": described.group,
     }
+
+
+def _bracket(seen: Assessment) -> dict[str, Any]:
+    """The lowest and the highest answer of any accountant for the most exposed client."""
+    own = seen.own[seen.worst.events]
+    answers = [own, *(check.epsilon for check in seen.checks[seen.worst.events])]
+    return {"low": real(min(answers)), "high": real(max(answers))}
+
+
+def _mu(seen: Assessment) -> float | str | None:
+    """The exact mu of Gaussian DP where every step takes every unit; with sampling there is none, and none is made up.
+
+    Source: Dong, Roth, Su, "Gaussian differential privacy", 2019, corollary 2.1.
+    """
+    charged = seen.worst.events
+    if any(event.sampling_rate_ppm != 1_000_000 for event in charged):
+        return None
+    return real(math.sqrt(math.fsum(e.steps / e.accounted_noise_multiplier**2 for e in charged)))
 
 
 def _guarantee(seen: Assessment) -> dict[str, Any]:
     curve = accounts.roc(seen.worst.events, seen.facts)
     return {
-        "epsilon": _real(seen.headline),
-        "delta": _real(seen.delta),
+        "epsilon": real(seen.headline),
+        "delta": real(seen.delta),
         "method": seen.method,
-        "numerically_tight": {"epsilon": _real(seen.own[seen.worst.events]), "method": method_of(seen.worst.events)},
-        "formal": {"epsilon": _real(seen.formal), "method": "dp-accounting RDP"},
+        "numerically_tight": {"epsilon": real(seen.own[seen.worst.events]), "method": method_of(seen.worst.events)},
+        "formal": {"epsilon": real(seen.formal), "method": "dp-accounting RDP"},
+        "bracket": _bracket(seen),
+        "mu": _mu(seen),
         "holds_for": "every client",
         "worst_clients": sorted(seen.worst.clients),
         "attacker": {
             "false_positive_rate": 0.01,
-            "true_positive_rate": _real(accounts.detection(seen.worst.events, seen.facts, 0.01)),
+            "true_positive_rate": real(accounts.detection(seen.worst.events, seen.facts, 0.01)),
         },
         "profile": [
-            {"delta": _real(point.x), "epsilon": _real(point.y)}
+            {"delta": real(point.x), "epsilon": real(point.y)}
             for point in accounts.profile(seen.worst.events, seen.facts)
         ],
-        "roc": [{"false_positive_rate": _real(point.x), "true_positive_rate": _real(point.y)} for point in curve],
+        "roc": [{"false_positive_rate": real(point.x), "true_positive_rate": real(point.y)} for point in curve],
     }
 
 
-def _trust(seen: Assessment) -> dict[str, Any]:
-    facts = seen.facts
+def _all_runs(facts: ReportFacts) -> dict[str, Any]:
+    """This run and the others that clients state, together: by Renyi accounting, for one may depend on another."""
+    spent = {client.name: accounts.with_others(client) for client in facts.clients}
+    epsilons = {charged: accounts.formal_epsilon(charged, facts) for charged in set(spent.values())}
+    largest = max(epsilons.values())
     return {
-        "statement": "Nobody has to be trusted for this epsilon: each client adds all the noise its own records need "
-        "before anything leaves it.",
-        "variants": wording.trust(facts.threshold, facts.members, _real(seen.headline)),
-        "encryption": {
-            "adds": "Single updates stay hidden, and only sums are opened, unless the threshold of members work "
-            "together. No smaller epsilon is claimed for it.",
-            "members": facts.members,
-            "threshold": facts.threshold,
-            "minimum_clients": facts.minimum_clients,
-            "suite": facts.suite,
-            "ring_degree": facts.ring_degree,
-            "smudging_bits": facts.smudging_lambda,
-        },
+        "epsilon": real(largest),
+        "method": "dp-accounting RDP, which holds for runs that were planned after seeing other runs' results",
+        "worst_clients": sorted(name for name, charged in spent.items() if epsilons[charged] == largest),
     }
 
 
-def _budget(seen: Assessment) -> dict[str, Any]:
+def _budget(seen: Assessment, ahead: Sequence[SeriesPoint]) -> dict[str, Any]:
     facts = seen.facts
     total = facts.epsilon_milli / 1000
     opened = accounts.opened_epsilon(facts, seen.worst)
-    left = accounts.remaining_rounds(facts) if seen.headline <= total else 0
+    without_void = accounts.epsilon_without_void(facts, seen.worst)
+    left = course.remaining_rounds(facts) if seen.headline <= total else 0
+    void = {entry.number for entry in facts.void_rounds}
     return {
         "unit": f"epsilon at delta {wording.format_delta(seen.delta)}",
-        "total": _real(total),
-        "spent": _real(seen.headline),
-        "spent_on_opened_rounds": _real(opened),
-        "reserved_without_upload": _real(max(seen.headline - opened, 0.0)),
+        "total": real(total),
+        "spent": real(seen.headline),
+        "spent_on_opened_rounds": real(opened),
+        "reserved_without_upload": real(_above(seen.headline, opened)),
         "rounds_reserved_without_upload": sum(len(c.rounds_reserved_without_upload) for c in facts.clients),
-        "remaining": _real(max(total - seen.headline, 0.0)),
+        "voided": real(_above(seen.headline, without_void)),
+        "rounds_voided": sum(len({s.round for s in c.spends} & void) for c in facts.clients),
+        "remaining": real(max(total - seen.headline, 0.0)),
         "exceeded": not seen.headline <= total,
         "remaining_rounds": left,
-        "remaining_rounds_is_minimum": left >= accounts.MAX_REMAINING_ROUNDS,
-        "planned_rounds_left": max(facts.planned_rounds - len(accounts.round_numbers(facts)), 0),
+        "remaining_rounds_is_minimum": left >= course.MAX_REMAINING_ROUNDS,
+        "planned_rounds_left": max(facts.planned_rounds - len(course.round_numbers(facts)), 0),
+        "whole_plan": real(max(ahead[-1].epsilon, seen.headline) if ahead else seen.headline),
+        "all_runs": _all_runs(facts),
     }
 
 
-def _mechanism(facts: ReportFacts) -> dict[str, Any]:
-    sigma = facts.noise_multiplier_milli / 1000
-    return {
-        "name": "noisy sums of clipped per-record gradients (DP-SGD)",
-        "noise_law": "discrete Gaussian on the integers",
-        "noise_multiplier": _real(sigma),
-        "noise_std_units": _real(sigma * facts.clip_units),
-        "clip_norm": _real(facts.clip_norm_micro / 1_000_000),
-        "clip_units": facts.clip_units,
-        "rounding": "each record's clipped gradient toward zero, so that rounding never raises its norm",
-        "sampling_rate": _real(facts.sampling_rate_ppm / 1_000_000),
-        "sampler": "every record in every step"
-        if facts.sampling_rate_ppm == 1_000_000
-        else "Poisson: every record independently in each step",
-        "local_steps": facts.local_steps,
-        "all_spends_as_planned": all_as_planned(facts),
-    }
+def _above(whole: float, part: float) -> float:
+    return max(whole - part, 0.0) if math.isfinite(whole) else math.inf
 
 
 def _series(points: Sequence[SeriesPoint]) -> list[dict[str, Any]]:
-    return [{"rounds": point.rounds, "round": point.number, "epsilon": _real(point.epsilon)} for point in points]
+    return [{"rounds": point.rounds, "round": point.number, "epsilon": real(point.epsilon)} for point in points]
 
 
-def _accounting(seen: Assessment) -> dict[str, Any]:
+def _accounting(seen: Assessment, ahead: Sequence[SeriesPoint]) -> dict[str, Any]:
     outside = sorted({check.accountant for checks in seen.checks.values() for check in checks if not check.holds})
     return {
         "accountant": method_of(seen.worst.events),
-        "events": _events(seen.worst.events),
+        "events": events(seen.worst.events),
         "composition": "sequential over a client's steps; parallel over clients, whose records are disjoint",
         "cross_checks": [
-            {"clients": sorted(h.clients), "own": _real(seen.own[h.events]), **_check(check)}
+            {"clients": sorted(h.clients), "own": real(seen.own[h.events]), **_check(check)}
             for h in seen.frontier
             for check in seen.checks[h.events]
         ],
@@ -188,28 +180,8 @@ def _accounting(seen: Assessment) -> dict[str, Any]:
         "explanation": "All accountants lie in their brackets."
         if seen.agree
         else f"Outside the bracket: {', '.join(outside)}. The largest figure is the headline.",
-        "series": _series(accounts.series(seen.facts)),
-        "forecast": _series(accounts.forecast(seen.facts)),
-    }
-
-
-def _evidence(facts: ReportFacts) -> dict[str, Any]:
-    return {
-        "certificate_quorum": facts.certificate_quorum,
-        "key_digest": facts.key_digest.hex(),
-        "audits": "none is recorded on this ledger",
-        "recompute": "Replay the published log and build this report again: all fields must be equal, epsilon to 1e-6.",
-        "rounds": [
-            {
-                "round": entry.number,
-                "contributors": list(entry.contributors),
-                "absent": list(entry.absent),
-                "aggregate_digest": entry.aggregate_digest.hex(),
-                "model_digest": entry.model_digest.hex(),
-            }
-            for entry in facts.rounds
-        ],
-        "void_rounds": [{"round": entry.number, "reason": entry.reason} for entry in facts.void_rounds],
+        "series": _series(course.series(seen.facts)),
+        "forecast": _series(ahead),
     }
 
 
@@ -218,18 +190,20 @@ def _clients(seen: Assessment) -> list[dict[str, Any]]:
     formal = {h.events: accounts.formal_epsilon(h.events, seen.facts) for h in seen.histories}
     rows = []
     for client in seen.facts.clients:
-        events = seen.client(client.name).events
+        charged = seen.client(client.name).events
         rows.append(
             {
                 "name": client.name,
-                "epsilon": _real(seen.own[events]),
-                "epsilon_formal": _real(formal[events]),
-                "remaining": _real(max(total - seen.own[events], 0.0)),
-                "steps": sum(event.steps for event in events),
+                "epsilon": real(seen.own[charged]),
+                "epsilon_formal": real(formal[charged]),
+                "epsilon_all_runs": real(accounts.formal_epsilon(accounts.with_others(client), seen.facts)),
+                "remaining": real(max(total - seen.own[charged], 0.0)),
+                "steps": sum(event.steps for event in charged),
                 "rounds_reserved": [spend.round for spend in client.spends],
                 "rounds_uploaded": list(client.uploads),
                 "rounds_reserved_without_upload": list(client.rounds_reserved_without_upload),
-                "events": _events(events),
+                "events": events(charged),
+                "other_runs": events(client.others),
             }
         )
     return rows
@@ -246,37 +220,28 @@ def build(facts: ReportFacts) -> dict[str, Any]:
     raised: a report about a disagreement must be readable).
     """
     seen = Assessment(facts)
+    ahead = course.forecast(facts)
     report: dict[str, Any] = {
         "schema": SCHEMA_ID,
         "identity": _identity(facts),
         "scope": _scope(facts),
         "unit": _unit(seen),
         "guarantee": _guarantee(seen),
-        "trust": _trust(seen),
-        "budget": _budget(seen),
-        "mechanism": _mechanism(facts),
-        "accounting": _accounting(seen),
+        "trust": trust(seen),
+        "budget": _budget(seen, ahead),
+        "mechanism": mechanism(facts),
+        "accounting": _accounting(seen, ahead),
         "assumptions": {
             "checked": [{"claim": claim.text, "holds": claim.holds} for claim in checked_claims(seen)],
-            "made": list(wording.ASSUMPTIONS_MADE),
+            "made": list(wording.assumptions_made(facts.mode)),
         },
-        "not_covered": list(wording.NOT_COVERED),
-        "evidence": _evidence(facts),
+        "not_covered": list(wording.not_covered(facts.mode)),
+        "evidence": evidence(facts),
         "utility": {
-            "accuracy": None if facts.accuracy_ppm is None else _real(facts.accuracy_ppm / 1_000_000),
+            "accuracy": None if facts.accuracy_ppm is None else real(facts.accuracy_ppm / 1_000_000),
             "source": "stated by the operator on public held-out data; not verified",
         },
         "clients": _clients(seen),
     }
     report["plain_words"] = wording.plain_words(report)
     return report
-
-
-def encode(report: Mapping[str, Any]) -> bytes:
-    """Encode a report as canonical JSON: sorted keys, UTF-8, two-space indent, one newline at the end.
-
-    Raises:
-        ValueError: the report holds NaN or an infinity.
-    """
-    text = json.dumps(report, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=2)
-    return text.encode("utf-8") + b"\n"

@@ -2,58 +2,32 @@
 
 Replay fills these classes from entries it has verified. They hold integers, strings, bytes and tuples of
 these, so that equal ledgers give equal facts on every machine. A real number is carried as a scaled integer,
-named by its scale: `_milli` is 1/1000, `_micro` and `_ppm` are 1/1,000,000, `_e12` is 1/10^12.
+named by its scale: `_milli` is 1/1000, `_micro` and `_ppm` are 1/1,000,000, `_e12` is 1/10^12. The one float is a
+round's `sentinel_variance`, which follows from the plan's integers.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from protocols.dp.events import MAX_NOISE_MULTIPLIER_MILLI, MAX_STEPS, MIN_CLIP_UNITS, MIN_NOISE_MULTIPLIER_MILLI
+from protocols.dp.auditing import AuditResult
+from protocols.dp.events import (
+    MAX_NOISE_MULTIPLIER_MILLI,
+    MAX_STEPS,
+    MIN_CLIP_UNITS,
+    MIN_NOISE_MULTIPLIER_MILLI,
+    PrivacyEvent,
+)
 from protocols.dp.noise import MAX_DIM
 
-__all__ = ["ClientFacts", "ReportFacts", "RoundFacts", "Spend", "VoidRound"]
+from .checks import MAX_INT, check_digest, check_int, check_names, check_text, check_tuple
 
-_MAX_TEXT = 256
-_MAX_INT = 2**53 - 1  # every JSON reader keeps integers up to here exact
-_DIGEST_SIZE = 32
+__all__ = ["MODES", "AuditFacts", "ClientFacts", "ReportFacts", "RoundFacts", "Spend", "VoidRound"]
+
+MODES = ("local", "distributed", "client")
+
+_MAX_ENERGY = 2**256  # sums of squares are larger than a JSON integer; the report holds their ratio
 _MIN_DELTA_E12 = 100  # 1e-10; below it the accountants' own error is larger than delta
-
-
-def _check_int(name: str, value: int, low: int, high: int = _MAX_INT) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be between {low} and {high}, got {value}")
-
-
-def _check_text(name: str, value: str) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    if not value or len(value) > _MAX_TEXT or not value.isprintable():
-        raise ValueError(f"{name} must be 1 to {_MAX_TEXT} printable characters, got {value[:40]!r}")
-
-
-def _check_digest(name: str, value: bytes) -> None:
-    if not isinstance(value, bytes):
-        raise TypeError(f"{name} must be bytes, not {type(value).__name__}")
-    if len(value) != _DIGEST_SIZE:
-        raise ValueError(f"{name} must be {_DIGEST_SIZE} bytes, got {len(value)}")
-
-
-def _check_tuple(name: str, value: tuple[object, ...], item: type) -> None:
-    if not isinstance(value, tuple):
-        raise TypeError(f"{name} must be a tuple, not {type(value).__name__}")
-    for index, element in enumerate(value):
-        if not isinstance(element, item):
-            raise TypeError(f"{name}[{index}] must be {item.__name__}, not {type(element).__name__}")
-
-
-def _check_names(name: str, value: tuple[str, ...]) -> None:
-    _check_tuple(name, value, str)
-    for element in value:
-        _check_text(name, element)
-    if len(set(value)) != len(value):
-        raise ValueError(f"{name} names a client twice: {', '.join(value)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +44,18 @@ class Spend:
     sampling_rate_ppm: int
 
     def __post_init__(self) -> None:
-        _check_int("round", self.round, 0)
-        _check_int("steps", self.steps, 1, MAX_STEPS)
+        check_int("round", self.round, 0)
+        check_int("steps", self.steps, 1, MAX_STEPS)
         noise = self.noise_multiplier_milli
-        _check_int("noise_multiplier_milli", noise, MIN_NOISE_MULTIPLIER_MILLI, MAX_NOISE_MULTIPLIER_MILLI)
-        _check_int("sampling_rate_ppm", self.sampling_rate_ppm, 1, 1_000_000)
+        check_int("noise_multiplier_milli", noise, MIN_NOISE_MULTIPLIER_MILLI, MAX_NOISE_MULTIPLIER_MILLI)
+        check_int("sampling_rate_ppm", self.sampling_rate_ppm, 1, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class ClientFacts:
     """One client's reservations, and the rounds whose opened sum holds its update.
+
+    `others` is what its last reservation states about other runs on the same records, merged by mechanism.
 
     Raises:
         ValueError: spends are not in round order, uploads do not strictly increase, or an upload has no spend.
@@ -88,13 +64,15 @@ class ClientFacts:
     name: str
     spends: tuple[Spend, ...]
     uploads: tuple[int, ...]
+    others: tuple[PrivacyEvent, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_text("name", self.name)
-        _check_tuple("spends", self.spends, Spend)
-        _check_tuple("uploads", self.uploads, int)
+        check_text("name", self.name)
+        check_tuple("spends", self.spends, Spend)
+        check_tuple("others", self.others, PrivacyEvent)
+        check_tuple("uploads", self.uploads, int)
         for number in self.uploads:
-            _check_int("uploads", number, 0)
+            check_int("uploads", number, 0)
         rounds = [spend.round for spend in self.spends]
         if rounds != sorted(rounds):
             raise ValueError(f"spends of {self.name} must be in round order")
@@ -112,23 +90,35 @@ class ClientFacts:
 
 @dataclass(frozen=True, slots=True)
 class RoundFacts:
-    """One finished round: who is in the opened sum, who is not, and what came out (SHA-256 digests)."""
+    """One finished round: who is in the opened sum, who is not, and what came out (SHA-256 digests).
+
+    Units: `sentinel_energy` is the sum of squares of the opened sum's sentinel coordinates, `sentinel_variance` the
+    variance that one of them should have with this many contributors, both in grid units squared. 0 without sentinels.
+    """
 
     number: int
     contributors: tuple[str, ...]
     absent: tuple[str, ...]
     aggregate_digest: bytes
     model_digest: bytes
+    sentinel_energy: int = 0
+    sentinel_variance: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_int("number", self.number, 0)
-        _check_names("contributors", self.contributors)
-        _check_names("absent", self.absent)
+        check_int("number", self.number, 0)
+        check_names("contributors", self.contributors)
+        check_names("absent", self.absent)
         both = sorted(set(self.contributors) & set(self.absent))
         if both:
             raise ValueError(f"round {self.number}: {both[0]} is both a contributor and absent")
-        _check_digest("aggregate_digest", self.aggregate_digest)
-        _check_digest("model_digest", self.model_digest)
+        check_digest("aggregate_digest", self.aggregate_digest)
+        check_digest("model_digest", self.model_digest)
+        check_int("sentinel_energy", self.sentinel_energy, 0, _MAX_ENERGY)
+        variance = self.sentinel_variance
+        if isinstance(variance, bool) or not isinstance(variance, float):
+            raise TypeError(f"sentinel_variance must be a float, not {type(variance).__name__}")
+        if not (math.isfinite(variance) and variance >= 0):
+            raise ValueError(f"sentinel_variance must be finite and not negative, got {variance}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,35 +129,57 @@ class VoidRound:
     reason: str
 
     def __post_init__(self) -> None:
-        _check_int("number", self.number, 0)
-        _check_text("reason", self.reason)
+        check_int("number", self.number, 0)
+        check_text("reason", self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFacts:
+    """One audit that a party put on the ledger: what it found, and where it is. Its figures are its party's word."""
+
+    party: str
+    index: int
+    result: AuditResult
+
+    def __post_init__(self) -> None:
+        check_text("party", self.party)
+        check_int("index", self.index, 0)
+        if not isinstance(self.result, AuditResult):
+            raise TypeError(f"result must be AuditResult, not {type(self.result).__name__}")
 
 
 _RANGES = {
-    "log_size": (1, _MAX_INT),
+    "log_size": (1, MAX_INT),
     "parameters": (1, MAX_DIM),
-    "planned_rounds": (1, _MAX_INT),
+    "planned_rounds": (1, MAX_INT),
     "local_steps": (1, MAX_STEPS),
     "noise_multiplier_milli": (MIN_NOISE_MULTIPLIER_MILLI, MAX_NOISE_MULTIPLIER_MILLI),
     "sampling_rate_ppm": (1, 1_000_000),
-    "clip_units": (MIN_CLIP_UNITS, _MAX_INT),
-    "clip_norm_micro": (1, _MAX_INT),
+    "clip_units": (MIN_CLIP_UNITS, MAX_INT),
+    "clip_norm_micro": (1, MAX_INT),
     "delta_e12": (_MIN_DELTA_E12, 10**12 - 1),
-    "epsilon_milli": (1, _MAX_INT),
-    "members": (1, _MAX_INT),
-    "threshold": (1, _MAX_INT),
-    "certificate_quorum": (1, _MAX_INT),
-    "minimum_clients": (1, _MAX_INT),
-    "ring_degree": (1, _MAX_INT),
-    "smudging_lambda": (0, _MAX_INT),
+    "epsilon_milli": (1, MAX_INT),
+    "members": (1, MAX_INT),
+    "threshold": (1, MAX_INT),
+    "certificate_quorum": (1, MAX_INT),
+    "minimum_clients": (1, MAX_INT),
+    "ring_degree": (1, MAX_INT),
+    "smudging_lambda": (0, MAX_INT),
+    "honest_minimum": (1, MAX_INT),
+    "colluders": (0, MAX_INT),
+    "sentinels": (0, MAX_DIM),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ReportFacts:
-    """Everything the privacy budget report may depend on, for one federation in `local` mode.
+    """Everything the privacy budget report may depend on, for one federation.
 
     Run by: replay, after it has verified the log's certificate and every entry it reads.
+
+    `mode` is "local" (each client adds all the noise its own records need), "distributed" (the noise of
+    `honest_minimum` honest clients together) or "client" (the same, protecting whole clients). `unit_text` says what
+    one unit is, such as "one image"; empty: the report says it in general words.
 
     Units: `delta_e12` is delta * 10^12, `epsilon_milli` the epsilon budget * 1000, `clip_norm_micro` the L2 clip norm
     of one record's gradient * 10^6, `clip_units` the same bound in grid units, `smudging_lambda` statistical bits,
@@ -203,23 +215,58 @@ class ReportFacts:
     rounds: tuple[RoundFacts, ...]
     accuracy_ppm: int | None = None
     void_rounds: tuple[VoidRound, ...] = ()
+    mode: str = "local"
+    honest_minimum: int = 1
+    colluders: int = 0
+    sentinels: int = 0
+    unit_text: str = ""
+    audits: tuple[AuditFacts, ...] = ()
 
     def __post_init__(self) -> None:
         for text in ("origin", "dataset", "suite"):
-            _check_text(text, getattr(self, text))
+            check_text(text, getattr(self, text))
         for digest in ("log_root", "genesis", "key_digest"):
-            _check_digest(digest, getattr(self, digest))
+            check_digest(digest, getattr(self, digest))
         for number, (low, high) in _RANGES.items():
-            _check_int(number, getattr(self, number), low, high)
+            check_int(number, getattr(self, number), low, high)
         if self.accuracy_ppm is not None:
-            _check_int("accuracy_ppm", self.accuracy_ppm, 0, 1_000_000)
+            check_int("accuracy_ppm", self.accuracy_ppm, 0, 1_000_000)
         if self.threshold > self.members:
             raise ValueError(f"threshold must be at most members = {self.members}, got {self.threshold}")
+        if self.mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {str(self.mode)[:40]!r}")
+        if self.mode == "local" and self.honest_minimum != 1:
+            raise ValueError(f"honest_minimum must be 1 in local mode, got {self.honest_minimum}")
+        if self.mode != "local" and self.minimum_clients < self.honest_minimum + self.colluders:
+            least = self.honest_minimum + self.colluders
+            raise ValueError(f"minimum_clients must be at least {least}, the honest and the colluders together")
+        if self.mode == "client" and self.sampling_rate_ppm != 1_000_000:
+            raise ValueError(f"sampling_rate_ppm must be 1000000 in client mode, got {self.sampling_rate_ppm}")
+        if self.unit_text:
+            check_text("unit_text", self.unit_text)
+        elif not isinstance(self.unit_text, str):
+            raise TypeError(f"unit_text must be a str, not {type(self.unit_text).__name__}")
+        check_tuple("audits", self.audits, AuditFacts)
         self._check_participation()
 
+    @property
+    def delta(self) -> float:
+        """The budget's delta."""
+        return self.delta_e12 / 1e12
+
+    @property
+    def dim(self) -> int:
+        """Coordinates of one release: the model's parameters and the sentinels."""
+        return min(self.parameters + self.sentinels, MAX_DIM)
+
+    @property
+    def steps_per_round(self) -> int:
+        """Noisy steps that one round is charged for: in the modes with shares, the one sum that is opened."""
+        return self.local_steps if self.mode == "local" else 1
+
     def _check_participation(self) -> None:
-        _check_tuple("clients", self.clients, ClientFacts)
-        _check_tuple("rounds", self.rounds, RoundFacts)
+        check_tuple("clients", self.clients, ClientFacts)
+        check_tuple("rounds", self.rounds, RoundFacts)
         if not self.clients:
             raise ValueError("clients must not be empty")
         everyone = [client.name for client in self.clients]
@@ -228,18 +275,22 @@ class ReportFacts:
         numbers = [entry.number for entry in self.rounds]
         if any(a >= b for a, b in pairwise(numbers)):
             raise ValueError(f"rounds must strictly increase, got {numbers}")
-        _check_tuple("void_rounds", self.void_rounds, VoidRound)
+        check_tuple("void_rounds", self.void_rounds, VoidRound)
         void = [entry.number for entry in self.void_rounds]
         if any(a >= b for a, b in pairwise(void)) or set(void) & set(numbers):
             raise ValueError(f"void rounds must strictly increase and be none of the others, got {void}")
         if len(numbers) + len(void) > self.planned_rounds:
             raise ValueError(f"{len(numbers) + len(void)} rounds are more than the {self.planned_rounds} planned")
+        known = set(everyone)
+        named: dict[str, list[int]] = {name: [] for name in everyone}
         for entry in self.rounds:
-            listed = {*entry.contributors, *entry.absent}
-            wrong = sorted(listed ^ set(everyone))
+            wrong = sorted({*entry.contributors, *entry.absent} ^ known)
             if wrong:
                 raise ValueError(f"round {entry.number}: {wrong[0]} is not in exactly one of clients' lists")
+            if (entry.sentinel_variance > 0) != (self.sentinels > 0) or (entry.sentinel_energy and not self.sentinels):
+                raise ValueError(f"round {entry.number}: sentinel figures with {self.sentinels} sentinels")
+            for name in entry.contributors:
+                named[name].append(entry.number)
         for client in self.clients:
-            named = tuple(entry.number for entry in self.rounds if client.name in entry.contributors)
-            if named != client.uploads:
-                raise ValueError(f"{client.name}: uploads {client.uploads} but rounds name it in {named}")
+            if tuple(named[client.name]) != client.uploads:
+                raise ValueError(f"{client.name}: uploads {client.uploads} but rounds name it in {named[client.name]}")

@@ -1,14 +1,14 @@
-"""The report's three figures: each picture with its caption and the table of the same numbers."""
+"""The report's figures: each picture with its caption and the table of the same numbers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import plots
 from .blocks import Figure, Table, rows_of, text
-from .plots import Bound, Point
+from .plots import Bound, GaugePoint, Point
 from .wording import format_delta
 
-__all__ = ["profile_figure", "roc_figure", "spending_figure"]
+__all__ = ["gauge_figure", "profile_figure", "roc_figure", "spending_figure"]
 
 
 def _points(rows: Sequence[Mapping[str, Any]], x: str, y: str) -> list[Point]:
@@ -83,3 +83,49 @@ def roc_figure(report: Mapping[str, Any]) -> Figure:
     )
     caption = "The best that anyone can do who has everything published and wants to know if one record was used."
     return Figure(svg, caption + _doubt(report), table)
+
+
+def _read(value: float) -> str:
+    return f"{value:.2g}"
+
+
+def gauge_figure(report: Mapping[str, Any]) -> Figure | None:
+    """The noise that the opened sums held, over the noise that was planned; None if no sum shows it."""
+    gauge = report["evidence"]["sentinel_gauge"]
+    if gauge is None:
+        return None
+    rows, band, total = gauge["rounds"], gauge["band"], gauge["cumulative"]
+    svg = plots.sentinel_gauge(
+        [GaugePoint(row["round"], row["ratio"], row["accounted"], row["holds"]) for row in rows],
+        band["low"],
+        band["high"],
+        band["probability"],
+    )
+    cells = [
+        (
+            text(row["round"]),
+            text(row["contributors"]),
+            text(row["ratio"]),
+            "-" if row["accounted"] is None else text(row["accounted"]),
+            _read(row["p_too_small"]),
+            _read(row["p_too_large"]),
+            "holds" if row["holds"] else "FAILS",
+        )
+        for row in rows
+    ]
+    small, large = _read(total["p_too_small"]), _read(total["p_too_large"])
+    holds = "holds" if total["holds"] else "FAILS"
+    cells.append(("all together", "", text(total["ratio"]), "", small, large, holds))
+    table = Table(
+        f"Noise variance seen at {gauge['sentinels']} sentinel coordinates, over the planned one",
+        ("round", "clients", "seen", "accounted", "p, too small", "p, too large", "result"),
+        tuple(cells),
+        frozenset({1, 2, 3, 4, 5}),
+    )
+    caption = (
+        f"The noise in the opened sums, seen at {gauge['sentinels']} coordinates that hold nothing else. All rounds "
+        f"together show {text(total['ratio'])} of the planned variance."
+    )
+    if any(row["accounted"] is not None for row in rows):
+        caption += " Below the alarm line there was less noise than epsilon counts on."
+    return Figure(svg, caption, table)

@@ -69,8 +69,10 @@ details { margin-top: .5rem; font-size: .92rem; } summary { color: var(--soft); 
 .plot .forecast { fill: none; stroke: var(--curve); stroke-width: 1.75; stroke-dasharray: 5 5; }
 .plot .forecast-end { fill: var(--card); stroke: var(--curve); stroke-width: 1.75; }
 .plot .budget { stroke: var(--budget); stroke-width: 1.75; }
+.plot .budget-step { fill: none; stroke: var(--budget); stroke-width: 1.75; }
 .plot .guide { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 3 4; }
 .plot .dot { fill: var(--curve); stroke: var(--card); stroke-width: 1.5; }
+.plot .dot.bad { fill: var(--bad); }
 footer { margin-top: 3.5rem; padding-top: 1.1rem; border-top: 1px solid var(--rule); color: var(--soft);
   font-size: .88rem; overflow-wrap: anywhere; }
 @media (max-width: 34rem) { body { font-size: 16px; } main { padding: 2rem 1rem 3rem; } h1 { font-size: 1.8rem; } }

@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 __all__ = [
-    "ASSUMPTIONS_MADE",
-    "NOT_COVERED",
     "RUNS_NOT_INCLUDED",
+    "assumptions_made",
     "format_delta",
+    "not_covered",
     "number",
     "percent_up",
     "plain_words",
     "release",
-    "trust",
 ]
 
 RUNS_NOT_INCLUDED = (
@@ -24,27 +23,71 @@ RUNS_NOT_INCLUDED = (
     "ledger cannot know of them."
 )
 
-ASSUMPTIONS_MADE = (
-    "Each client runs the published software: it samples, clips and adds noise as its reservation says. A client that "
-    "does not harms its own records' protection, nobody else's.",
-    "The operating system's random generator of each client is sound, and its state stays secret.",
-    "A person contributes one record, to one client. For a person with k records, read the group epsilon for k.",
+_RANDOM = "The operating system's random generator of each client is sound, and its state stays secret."
+_ACCOUNTED = (
     "The discrete Gaussian is accounted as the rounding of a continuous Gaussian of slightly smaller variance "
     "(Peikert 2010, theorem 3.1). The argument awaits independent review: the Renyi value is therefore the "
-    "formal one, and the privacy loss distribution value is called numerically tight.",
-    "Which records a step sampled stays secret at the client (privacy amplification by Poisson sampling).",
+    "formal one, and the privacy loss distribution value is called numerically tight."
 )
+_SECRET_SAMPLE = "Which records a step sampled stays secret at the client (privacy amplification by Poisson sampling)."
+_SOFTWARE = {
+    "local": "Each client runs the published software: it samples, clips and adds noise as its reservation says. A "
+    "client that does not harms its own records' protection, nobody else's.",
+    "distributed": "Each client runs the published software: it samples, clips and adds its share of the noise as its "
+    "reservation says. The other clients' protection rests on these shares: it holds as long as the stated number of "
+    "clients is honest.",
+}
+_PERSON = {
+    "local": "A person contributes one record, to one client. For a person with k records, read the group epsilon for "
+    "k.",
+    "client": "A person's records are at one client. For an owner with k clients, read the group epsilon for k.",
+}
 
-NOT_COVERED = (
-    "Choosing hyper-parameters: settings tried on private records before this federation have spent privacy "
-    "that is not counted here.",
-    "The choice of data set and of clients: that a client took part, in which rounds, and that it holds records of "
-    "this kind is public.",
-    "Timing and traffic: how long a client computes or stays silent may depend on its records or their number.",
-    "Malicious clients: a hand-made ciphertext can make the opened sum depend on the decryption key. The other "
-    "clients' noise still protects their records; confidentiality of their single updates may be lost.",
-    "Stated accuracy: the operator measured it on public held-out data, and nobody has verified it.",
-)
+
+def assumptions_made(mode: str) -> tuple[str, ...]:
+    """List what the guarantee rests on and no ledger can show."""
+    software = _SOFTWARE["local" if mode == "local" else "distributed"]
+    person = _PERSON["client" if mode == "client" else "local"]
+    if mode == "local":
+        return software, _RANDOM, person, _ACCOUNTED, _SECRET_SAMPLE
+    shares = (
+        "The encryption and the committee keep every sum closed that holds too few clients: fewer than the threshold "
+        "of members break this rule together.",
+        "The sum of the clients' discrete Gaussian shares counts as one discrete Gaussian: the distance between the "
+        "two is below 2^-800 for shares of eight grid units or more, and is priced in.",
+    )
+    sampled = () if mode == "client" else (_SECRET_SAMPLE,)
+    return software, *shares, _RANDOM, person, _ACCOUNTED, *sampled
+
+
+def not_covered(mode: str) -> tuple[str, ...]:
+    """List what this report says nothing about."""
+    shares = (
+        "Figures about single clients: a norm, a cosine or a sketch of one client's update is not free after the fact, "
+        "since one share of the noise does not protect it. This software publishes none; whoever computes one has to "
+        "charge it as a release of its own.",
+    )
+    metrics = (
+        "Metrics on private records: a loss, an accuracy or a count that a client publishes about its own records is a "
+        "release that is not counted here."
+    )
+    return (
+        "Choosing hyper-parameters: settings tried on private records before this federation have spent privacy "
+        "that is not counted here.",
+        metrics,
+        *(() if mode == "local" else shares),
+        "The choice of data set and of clients: that a client took part, in which rounds, and that it holds records of "
+        "this kind is public.",
+        "Timing and traffic: how long a client computes or stays silent may depend on its records or their number.",
+        "Malicious clients: a hand-made ciphertext can make the opened sum depend on the decryption key. "
+        + (
+            "The other clients' noise still protects their records; confidentiality of their single updates may be "
+            "lost."
+            if mode == "local"
+            else "Confidentiality of single updates may then be lost, and with it what rests on the sum of the shares."
+        ),
+        "Stated accuracy: the operator measured it on public held-out data, and nobody has verified it.",
+    )
 
 
 def number(value: Any) -> str:
@@ -67,43 +110,17 @@ def percent_up(share: float) -> str:
     return f"{math.ceil(share * 1000 - 1e-6) / 10:.1f}"
 
 
-def release() -> list[dict[str, str]]:
+def release(mode: str) -> list[dict[str, str]]:
     """List what leaves the clients, and who can see it."""
+    noised = "noised" if mode == "local" else "with its share of the noise"
     return [
-        {"what": "each client's encrypted update (noised before encryption)", "to": "everybody who can read the log"},
+        {
+            "what": f"each client's encrypted update ({noised} before encryption)",
+            "to": "everybody who can read the log",
+        },
         {"what": "the sum of all updates of a round, opened", "to": "everybody who can read the log"},
         {"what": "the global model after each round", "to": "everybody who can read the log"},
         {"what": "each client's participation and privacy spending", "to": "everybody who can read the log"},
-    ]
-
-
-def trust(threshold: int, members: int, epsilon: Any) -> list[dict[str, Any]]:
-    """List the observers and what each of them may hold against one record: in `local` mode the same epsilon."""
-    return [
-        {
-            "observer": "a reader of the log and of the models",
-            "sees": "the opened sums and the models",
-            "epsilon": epsilon,
-            "trusts": "nobody",
-        },
-        {
-            "observer": f"fewer than {threshold} of {members} members, the operator, and all other clients together",
-            "sees": "the same, and their own updates: a difference may leave one client's noised update",
-            "epsilon": epsilon,
-            "trusts": "nobody",
-        },
-        {
-            "observer": f"{threshold} or more members together",
-            "sees": "every single noised update, decrypted",
-            "epsilon": epsilon,
-            "trusts": "nobody",
-        },
-        {
-            "observer": "the client that holds the record",
-            "sees": "the record itself",
-            "epsilon": "unbounded",
-            "trusts": "the client, with its own records only",
-        },
     ]
 
 
@@ -127,34 +144,54 @@ def _spending(report: Mapping[str, Any]) -> str:
 
 def _strength(report: Mapping[str, Any]) -> str:
     guarantee = report["guarantee"]
+    unit = report["unit"]["unit"]
     epsilon, delta = number(guarantee["epsilon"]), format_delta(guarantee["delta"])
     if report["accounting"]["verdict"] == "disagree":
         return (
-            "The accountants disagree on what the published results reveal about one record: the largest figure, "
+            f"The accountants disagree on what the published results reveal about one {unit}: the largest figure, "
             f"epsilon {epsilon} at delta {delta}, counts until the cause is found."
         )
     if guarantee["epsilon"] == "unbounded":
-        return "No useful limit can be given on what the published results reveal about one record."
+        return f"No useful limit can be given on what the published results reveal about one {unit}."
     detected = percent_up(guarantee["attacker"]["true_positive_rate"])
     return (
-        "Somebody who knows everything but whether one particular record was used, and who accepts one false alarm in "
-        f"100, detects a used record in at most {detected} of 100 cases (guessing: 1; no protection: 100); formally, "
+        f"Somebody who knows everything but whether one particular {unit} was used, and who accepts one false alarm in "
+        f"100, detects a used {unit} in at most {detected} of 100 cases (guessing: 1; no protection: 100); formally, "
         f"epsilon is {epsilon} at delta {delta}."
+    )
+
+
+def _trusted(report: Mapping[str, Any]) -> str:
+    encryption, survivors = report["trust"]["encryption"], report["trust"]["survivors"]
+    members = f"{encryption['threshold']} of {encryption['members']} members"
+    if report["identity"]["mode"] == "local":
+        return (
+            "The noise needs no trust in the operator, the members or other clients, since each client adds its own "
+            f"before anything leaves it; encryption also hides single updates unless {members} work together."
+        )
+    honest = survivors["honest_minimum"]
+    adds = "one client adds its part" if honest == 1 else f"{honest} clients add their parts"
+    return (
+        f"The noise is the work of several clients: the limit holds if in every round at least {adds} honestly, and "
+        f"if no {members} work together to look at single updates."
     )
 
 
 def plain_words(report: Mapping[str, Any]) -> list[str]:
     """Return five sentences that a data-protection officer can use as they stand."""
-    scope, encryption = report["scope"], report["trust"]["encryption"]
+    scope, mode = report["scope"], report["identity"]["mode"]
     clients = "One client" if scope["clients"] == 1 else f"{scope['clients']} clients"
+    covered = {
+        "local": "one record at a client that runs the published software",
+        "distributed": "one record of a client that runs the published software",
+        "client": "all records of one client together, if it runs the published software",
+    }[mode]
     return [
         f"{clients} trained one model on {scope['dataset']} in {scope['finished_rounds']} of "
         f"{scope['planned_rounds']} planned rounds, sending noised and encrypted updates, never records.",
         _strength(report),
-        "The noise needs no trust in the operator, the members or other clients, since each client adds its own before "
-        f"anything leaves it; encryption also hides single updates unless {encryption['threshold']} of "
-        f"{encryption['members']} members work together.",
+        _trusted(report),
         _spending(report),
-        "All of this holds for one record at a client that runs the published software, and does not cover other uses "
-        "of the same records, settings chosen by trying them on private records, or the fact that a client took part.",
+        f"All of this holds for {covered}, and does not cover other uses of the same records, settings chosen by "
+        "trying them on private records, or the fact that a client took part.",
     ]

@@ -53,11 +53,17 @@ def test_run_a_small_log(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"alice {alice.public.hex()}\n"
 
 
+def test_keep_an_odometer() -> None:
+    names = run("keep-an-odometer.md")
+    assert (names["rounds_left"], len(names["odometer"].status.budgets)) == (7, 2)  # type: ignore[attr-defined]
+
+
 def test_every_page_with_code_is_run() -> None:
     """A new page gets a test here, or is run where its parties are."""
     with_code = {page.name for page in FOLDER.glob("*.md") if "```python" in page.read_text(encoding="utf-8")}
     assert with_code == {
         "change-the-committee.md",
+        "keep-an-odometer.md",
         "rotate-or-revoke-a-key.md",
         "run-a-small-log.md",
         "run-on-postgresql.md",

@@ -19,7 +19,7 @@ from secure_bfl.errors import ChainError, KeystoreError, OutputError, StateError
 from secure_bfl.journal import SqliteJournal
 from secure_bfl.keystore import Keystore, _parse
 from secure_bfl.messages import BODIES, Body
-from secure_bfl.model import GlobalModel
+from secure_bfl.model import GlobalModel, linear_layout, parameters_of
 from secure_bfl.odometer import FileOdometer
 from secure_bfl.plan import FederationPlan
 from secure_bfl.report import compare
@@ -113,20 +113,20 @@ def other_plan(rng: Random, data: bytes) -> bytes:
 
 # Models
 
-FEATURES, CLASSES = 6, 3
+LAYOUT = linear_layout(6, 3)
 
 
 def read_model(data: bytes) -> None:
-    model = GlobalModel.decode(data, FEATURES, CLASSES)
+    model = GlobalModel.decode(data, LAYOUT)
     assert model.encode() == data
     assert np.isfinite(model.vector).all()
 
 
 def model_seeds() -> Sequence[bytes]:
-    size = (FEATURES + 1) * CLASSES
+    size = parameters_of(LAYOUT)
     return [
-        GlobalModel(FEATURES, CLASSES, np.linspace(-3, 3, size)).encode(),
-        GlobalModel.zero(FEATURES, CLASSES).encode(),
+        GlobalModel(LAYOUT, np.linspace(-3, 3, size)).encode(),
+        GlobalModel.zero(LAYOUT).encode(),
     ]
 
 

@@ -35,6 +35,7 @@ from secure_bfl.identity import Identity
 from secure_bfl.journal import MemoryJournal
 from secure_bfl.keystore import Keystore
 from secure_bfl.layout import PrivateFolder, PublicFolder
+from secure_bfl.local_training import Learner
 from secure_bfl.member import KEY_STEPS, Member
 from secure_bfl.messages import AggregateVote, Body, Role
 from secure_bfl.model import GlobalModel
@@ -108,7 +109,7 @@ def play(plan: FederationPlan, cast: Cast, folder: PublicFolder) -> Board:
     identities = [operator.identity, *(m.identity for m in members), *(c.identity for c in clients)]
     operator.found(board, plan, tuple(identity.party for identity in identities))
     witnesses = {member.name: member.witness for member in members}
-    model = GlobalModel.zero(plan.features, plan.classes)
+    model = GlobalModel.zero(plan.tensors)
     with suppress(EdgeError, LedgerError, ProtocolError):  # an honest party refuses; the board stays as it is
         model = _rounds(board, plan, cast, operator, members, clients, model)
     publish_everything(board, folder, witnesses, model)
@@ -144,7 +145,7 @@ def _rounds(
                 member.check_pieces(board, number)
             with suppress(BadShareError):
                 model = next_model(board, number, model)
-            operator.publish_model(board, number, model)
+            operator.publish_model(board, number, model, sentinel_energy=0)
         else:
             model = open_sum(board, number, model, operator=operator, members=members, witnesses=witnesses, now=NOW)
     return model
@@ -158,9 +159,11 @@ def _member(cls: type[Member], number: int, log_key: VerifierKey) -> Member:
 
 def _client(cls: type[Client], number: int, plan: FederationPlan) -> Client:
     records = load(plan.dataset, plan.clients).shares[number - 1]
-    odometer = MemoryOdometer(unit=plan.dataset, epsilon=plan.epsilon, delta=plan.delta, dim=plan.parameters)
+    odometer = MemoryOdometer(
+        dataset=plan.dataset, unit=plan.unit_of_privacy, epsilon=plan.epsilon, delta=plan.delta, dim=plan.values
+    )
     identity = Identity.in_memory(client_name(number), Role.CLIENT)
-    return cls(identity, records, odometer=odometer, journal=MemoryJournal(), outbox=MemoryBlobs())
+    return cls(identity, Learner(records), odometer=odometer, outbox=MemoryBlobs())
 
 
 def publish_everything(
@@ -174,7 +177,7 @@ def publish_everything(
         return
     size = len(model.encode())
     plan = board.roster.plan
-    last = GlobalModel.decode(board.blobs.get(rounds[-1].result.model, size=size), plan.features, plan.classes)
+    last = GlobalModel.decode(board.blobs.get(rounds[-1].result.model, size=size), plan.tensors)
     folder.model.write_bytes(final_model(board, last).encode())
     report = build(report_facts(board, certificate))
     folder.report_json.write_bytes(encode(report))
@@ -214,5 +217,5 @@ class StolenKeys:
         for path in sorted(folder.ledger.rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
         plan = board.roster.plan
-        publish_everything(board, folder, witnesses, GlobalModel.zero(plan.features, plan.classes))
+        publish_everything(board, folder, witnesses, GlobalModel.zero(plan.tensors))
         return board

@@ -41,7 +41,7 @@ def test_each_command_has_help(command: str) -> None:
         (("demo", "--out", "x", "--clients", "many"), "invalid int value: 'many'"),
         (("verify",), "required: dir"),
         (("verify", "x", "--genesis", "12"), "expected 64 hexadecimal digits"),
-        (("report", "x", "--json"), "unrecognized arguments: --json"),
+        (("report", "x", "--rounds"), "unrecognized arguments: --rounds"),
     ],
 )
 def test_a_command_line_that_cannot_be_read(arguments: tuple[str, ...], told: str) -> None:

@@ -102,10 +102,12 @@ def test_a_committed_ciphertext_is_no_sum_whoever_votes_for_it(folder: PublicFol
 class MakesUpAModel(Operator):
     """Publishes a model of its own."""
 
-    def publish_model(self, board: Board, number: int, model: GlobalModel, *, accuracy_ppm: int = -1) -> None:
-        other = GlobalModel(model.features, model.classes, model.vector + 0.01)
+    def publish_model(
+        self, board: Board, number: int, model: GlobalModel, *, sentinel_energy: int, accuracy_ppm: int = -1
+    ) -> None:
+        other = GlobalModel(model.layout, model.vector + 0.01)
         digest = board.blobs.put(other.encode())
-        board.append(Model(number, digest, accuracy_ppm), self.name, self.identity.signing)
+        board.append(Model(number, digest, accuracy_ppm, sentinel_energy), self.name, self.identity.signing)
 
 
 def test_a_model_that_does_not_follow_from_the_shares(folder: PublicFolder) -> None:
@@ -119,7 +121,7 @@ class StartsElsewhere(Operator):
     """Opens the first round from a model of its own, and everybody trains on it."""
 
     def open_round(self, board: Board, number: int, model: GlobalModel) -> None:
-        other = GlobalModel(model.features, model.classes, model.vector + 0.01)
+        other = GlobalModel(model.layout, model.vector + 0.01)
         digest = board.blobs.put(other.encode())
         board.append(RoundOpen(number, digest), self.name, self.identity.signing)
 
@@ -129,7 +131,7 @@ class TrainsOnAnything(Client):
 
     def update(self, board: Board, number: int, model: GlobalModel) -> bool:
         data = board.blobs.get(board.round(number).model, size=len(model.encode()))
-        return super().update(board, number, GlobalModel.decode(data, model.features, model.classes))
+        return super().update(board, number, GlobalModel.decode(data, model.layout))
 
 
 def test_a_round_from_another_model(folder: PublicFolder) -> None:
@@ -295,7 +297,9 @@ class SpendsLess(Client):
 
     def update(self, board: Board, number: int, model: GlobalModel) -> bool:
         event = board.roster.plan.round_event
-        spend = BudgetSpend(number, event.steps, event.noise_multiplier_milli * 2, event.sampling_rate_ppm, bytes(32))
+        spend = BudgetSpend(
+            number, event.steps, event.noise_multiplier_milli * 2, event.sampling_rate_ppm, (), bytes(32)
+        )
         board.append(spend, self.name, self.identity.signing)
         return True
 

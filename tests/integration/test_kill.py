@@ -37,9 +37,9 @@ HASH = 32
 
 @dataclass(frozen=True)
 class Promise:
-    """The moment when a party's database has committed for the `nth` time since it was opened."""
+    """The moment after the `nth` durable step of one file of a party: a database's commit, a line of an odometer."""
 
-    database: str
+    file: str
     nth: int
 
 
@@ -55,7 +55,7 @@ class Steps:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def promised(self, path: Path) -> None:
-        """A transaction of this database is on disk."""
+        """A transaction of this database, or a line of this odometer, is on disk."""
         name = f"{path.parent.name}/{path.name}"
         self._promises[name] += 1
         if Promise(name, self._promises[name]) == self._deadly:
@@ -75,6 +75,7 @@ class Steps:
         for name in ("fsync", "replace", "link", "unlink"):
             setattr(os, name, self.around(getattr(os, name)))
         real_transaction, real_append = Database.transaction, Log.append_all
+        real_persist = FileOdometer._persist
 
         @contextmanager
         def transaction(database: Database) -> Iterator[Any]:
@@ -85,12 +86,20 @@ class Steps:
             self.promised(database.path)
             self.step()
 
+        def persist(odometer: FileOdometer, line: bytes) -> None:
+            real_persist(odometer, line)
+            self.promised(odometer.path)
+
         def append_all(log: Log, entries: Sequence[bytes]) -> range:
             indices = real_append(log, entries)
             acknowledge(b"".join(sha256(entry).digest() for entry in entries))
             return indices
 
-        for owner, name, watched in ((Database, "transaction", transaction), (Log, "append_all", append_all)):
+        for owner, name, watched in (
+            (Database, "transaction", transaction),
+            (FileOdometer, "_persist", persist),
+            (Log, "append_all", append_all),
+        ):
             setattr(owner, name, watched)
 
 
@@ -161,24 +170,19 @@ def check_log(out: Path, transcript: Transcript, acknowledged: list[bytes]) -> N
 
 
 def check_client(out: Path, transcript: Transcript, name: str) -> None:
-    """One reservation a round, each spend on the ledger is one of them, and what was committed is what was claimed."""
-    private, p = PrivateFolder(out / "private" / name), plan()
-    unit = f"{p.dataset}/{name}/record"
-    odometer = FileOdometer(private.odometer, unit=unit, epsilon=p.epsilon, delta=p.delta, dim=p.parameters)
-    reservations = odometer.reservations
+    """One reservation a round, which the spend on the ledger shows; what was committed is what was persisted."""
+    private = PrivateFolder(out / "private" / name)
+    odometer = FileOdometer(private.odometer, dataset=f"{plan().dataset}/{name}", unit=plan().unit_of_privacy)
+    reservations, (run,) = {r.round: r for r in odometer.reservations}, odometer.status.runs
     odometer.close()
-    assert [r.round for r in reservations] == list(range(1, p.rounds + 1))
-    heads = {r.head for r in reservations}
-    outbox, journal = DirectoryBlobs(private.outbox), SqliteJournal(private.journal)
+    rounds = plan().rounds
+    assert (run.run, run.reserved, run.persisted, run.committed) == (transcript.replay.context, rounds, rounds, rounds)
+    outbox = DirectoryBlobs(private.outbox)
     for state in transcript.replay.rounds:
-        assert state.spends[name].odometer in heads
-        digest = state.commits[name][1].opened
-        assert outbox.has(digest)
-        claim = journal.get(f"update/{transcript.replay.context.hex()}/{state.number}")
-        assert claim is not None
-        assert claim[:HASH] == digest
-    assert journal.count("update/") == p.rounds
-    journal.close()
+        reservation, (index, commit) = reservations[state.number], state.commits[name]
+        assert state.spends[name].odometer == reservation.head
+        assert (reservation.upload, reservation.index) == (commit.opened, index)
+        assert outbox.has(commit.opened)
 
 
 def check_member(out: Path, transcript: Transcript, name: str) -> None:
@@ -205,11 +209,16 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked children"),
 ]
 
-# The first commit of each process makes the table, or finds it there. The second is the promise: a client's claim of
-# its ciphertext, a member's claim of the aggregate; the third and fourth are a member's claims of the two ciphertexts.
+# An odometer's lines are begin, reserve, persist and commit, and after a restart what is left of them. The first commit
+# of a journal makes the table, or finds it there. The second is a member's claim of the aggregate; the third and fourth
+# are its claims of the two ciphertexts.
 PROMISES = (
-    Promise("client-1/journal.sqlite", 2),
-    Promise("client-2/journal.sqlite", 2),
+    Promise("client-1/odometer.jsonl", 1),
+    Promise("client-1/odometer.jsonl", 1),
+    Promise("client-1/odometer.jsonl", 1),
+    Promise("client-1/odometer.jsonl", 1),
+    Promise("client-2/odometer.jsonl", 2),
+    Promise("client-2/odometer.jsonl", 1),
     Promise("member-1/journal.sqlite", 2),
     Promise("member-1/journal.sqlite", 4),
     Promise("member-2/journal.sqlite", 3),

@@ -31,6 +31,7 @@ from secure_bfl.datasets import load
 from secure_bfl.disputes import challenge
 from secure_bfl.errors import RefusedError
 from secure_bfl.layout import PublicFolder
+from secure_bfl.local_training import Learner
 from secure_bfl.member import Member
 from secure_bfl.messages import PartialAnswer, PieceCheck, UpdateCommit
 from secure_bfl.model import GlobalModel
@@ -387,7 +388,7 @@ def test_a_model_that_rests_on_a_wrong_answer_is_an_error(voted: Federation, tmp
         member.answer(federation.board, 1)
     for member in federation.members:
         member.check_pieces(federation.board, 1)
-    federation.operator.publish_model(federation.board, 1, unchecked_model(federation))
+    federation.operator.publish_model(federation.board, 1, unchecked_model(federation), sentinel_energy=0)
     errors = rejected(published(federation, unchecked_model(federation), tmp_path).path)
     assert any("rounds: member-1: its answer is not the sum of what it states about its pieces" in e for e in errors)
 
@@ -414,7 +415,7 @@ def test_a_ciphertext_that_is_none_costs_one_round(keyed: Federation, tmp_path: 
     federation = keyed.copy()
     client, disk = federation.clients[1], federation.disks["client-2"]
     federation.clients[1] = SendsNoise(
-        client.identity, federation.shares[1], odometer=disk.odometer, journal=disk.journal, outbox=disk.outbox
+        client.identity, Learner(federation.shares[1]), odometer=disk.odometer, outbox=disk.outbox
     )
     federation.open_and_update(1, federation.zero)
     federation.close_and_vote(1)

@@ -1,6 +1,7 @@
 """Stages of one small federation. They are made once a session: take a `copy()` before changing anything."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -15,8 +16,9 @@ from tests.secure_bfl.script import Script
 
 @pytest.fixture(scope="session")
 def plan() -> FederationPlan:
-    """Three clients, of which two are enough; four members, of which two open a sum; two rounds."""
-    return FederationPlan.create("digits", clients=3, members=4, threshold=2, rounds=2, minimum_clients=2)
+    """Three clients, of which two are enough; four members, of which two open a sum; two rounds, with momentum."""
+    planned = FederationPlan.create("digits", clients=3, members=4, threshold=2, rounds=2, minimum_clients=2)
+    return replace(planned, momentum_milli=500, average_from=2)
 
 
 @pytest.fixture(scope="session")

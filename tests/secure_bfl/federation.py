@@ -1,5 +1,6 @@
 """A small federation in memory, which a test can stop, copy and spoil at any stage."""
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +19,14 @@ from secure_bfl.board import Board
 from secure_bfl.client import Client
 from secure_bfl.identity import Identity, Secrets
 from secure_bfl.journal import MemoryJournal
-from secure_bfl.local_training import Records
+from secure_bfl.local_training import Learner, Records
 from secure_bfl.member import KEY_STEPS, Member
 from secure_bfl.messages import Role
 from secure_bfl.model import GlobalModel
 from secure_bfl.odometer import MemoryOdometer
 from secure_bfl.operator import Operator
 from secure_bfl.plan import FederationPlan
-from secure_bfl.results import next_model
+from secure_bfl.results import following_model, opened_sum, sentinel_energy
 from secure_bfl.roster import OPERATOR, client_name, member_name
 
 NOW = 1_700_000_000
@@ -73,8 +74,7 @@ class Disk:
             new.identity.secrets.put(name, secret)
         new.journal._claims.update(self.journal._claims)
         new.outbox._blobs.update(self.outbox._blobs)
-        for reservation in self.odometer.reservations:
-            new.odometer.reserve(reservation.run, reservation.round, reservation.event)
+        new.odometer = copy.deepcopy(self.odometer)
         state = self.witness.load()
         if state is not None:
             new.witness.compare_and_swap(None, state)
@@ -82,7 +82,9 @@ class Disk:
 
 
 def odometer_of(plan: FederationPlan) -> MemoryOdometer:
-    return MemoryOdometer(unit=plan.dataset, epsilon=plan.epsilon, delta=plan.delta, dim=plan.parameters)
+    return MemoryOdometer(
+        dataset=plan.dataset, unit=plan.unit_of_privacy, epsilon=plan.epsilon, delta=plan.delta, dim=plan.values
+    )
 
 
 class Federation:
@@ -123,7 +125,7 @@ class Federation:
         identity = self.identities[client_name(number)]
         disk = self.disks[identity.name]
         records = self.shares[number - 1]
-        return Client(identity, records, odometer=disk.odometer, journal=disk.journal, outbox=disk.outbox)
+        return Client(identity, Learner(records), odometer=disk.odometer, outbox=disk.outbox)
 
     def copy(self) -> "Federation":
         """The same federation at the same point, sharing nothing that changes."""
@@ -141,7 +143,7 @@ class Federation:
 
     @property
     def zero(self) -> GlobalModel:
-        return GlobalModel.zero(self.plan.features, self.plan.classes)
+        return GlobalModel.zero(self.plan.tensors)
 
     def found(self) -> None:
         self.operator.found(self.board, self.plan, tuple(i.party for i in self.identities.values()))
@@ -169,6 +171,7 @@ class Federation:
         for step in (Member.answer, Member.check_pieces):
             for member in self.members:
                 step(member, self.board, number)
-        following = next_model(self.board, number, model)
-        self.operator.publish_model(self.board, number, following)
+        sums = opened_sum(self.board, number)
+        following = following_model(self.board, number, model, sums)
+        self.operator.publish_model(self.board, number, following, sentinel_energy=sentinel_energy(self.plan, sums))
         return following

@@ -52,7 +52,7 @@ class Script:
     """The run, and the means to sign other entries. `steps[i]` is the entry with index i."""
 
     def __init__(self, plan: FederationPlan) -> None:
-        self.plan = plan
+        self.plan = replace(plan, initial=digest("model", 0))
         self.identities = identities(plan)
         note = self.identities[OPERATOR].note
         self.log = Log(MemoryStore(), "secure-bfl/script", note)
@@ -188,7 +188,7 @@ class Script:
         for name in self.members:
             self._add(self.check(number, name), name)
         self._phase = opened + 10
-        self._add(Model(number, digest("model", number), -1), OPERATOR)
+        self._add(Model(number, digest("model", number), -1, 0), OPERATOR)
 
     def vote(self, number: int, ciphertext: bytes) -> AggregateVote:
         """A vote about the updates that the run counts in this round."""
@@ -212,7 +212,12 @@ class Script:
         """What a client spends in a round of the plan."""
         event = self.plan.round_event
         return BudgetSpend(
-            number, event.steps, event.noise_multiplier_milli, event.sampling_rate_ppm, digest("odometer", number, name)
+            number,
+            event.steps,
+            event.noise_multiplier_milli,
+            event.sampling_rate_ppm,
+            (),
+            digest("odometer", number, name),
         )
 
     def request(self, number: int, **changes: object) -> DecryptionRequest:

@@ -145,7 +145,7 @@ def test_an_entry_that_would_not_count_is_not_appended(opened: Federation) -> No
     federation = opened.copy()
     client = federation.clients[0]
     with pytest.raises(StateError, match="client-1: BUDGET_SPEND is not allowed now: the spend is not") as caught:
-        federation.board.append(BudgetSpend(1, 1, 1, 1, bytes(32)), client.name, client.identity.signing)
+        federation.board.append(BudgetSpend(1, 1, 1, 1, (), bytes(32)), client.name, client.identity.signing)
     assert caught.value.culprits == ("client-1",)
     assert federation.log.size == opened.log.size
 

@@ -36,9 +36,11 @@ from secure_bfl.messages import (
     KeyRotation,
     Kind,
     Model,
+    OtherSpend,
     PartialAnswer,
     Party,
     PieceCheck,
+    PrivacyAudit,
     Role,
     RoundClose,
     RoundOpen,
@@ -66,20 +68,21 @@ EXAMPLES: tuple[Body, ...] = (
     KeyDrop(DIGEST),
     ChangeCertificate(DIGEST, b"note"),
     RoundOpen(1, DIGEST),
-    BudgetSpend(1, 10, 2698, 1_000_000, DIGEST),
+    BudgetSpend(1, 10, 2698, 1_000_000, (OtherSpend(3000, 10_000, 5),), DIGEST),
     UpdateCommit(1, 0, DIGEST, b""),
     RoundClose(1, (4, 5)),
     Aggregate(1, DIGEST),
     AggregateVote(1, DIGEST, DIGEST),
     DecryptionRequest(1, 0, 1, DIGEST, (1, 2, 3), b"note"),
     PartialAnswer(1, 0, DIGEST, DIGEST),
-    Model(1, DIGEST, -1),
+    Model(1, DIGEST, -1, 1 << 40),
     PieceCheck(1, 0, DIGEST, (b"one", b"two")),
     RoundVoid(1, "a reason"),
     KeyClaim("client-1", 0, DIGEST, bytes(64)),
     KeyRotation(0, DIGEST, bytes(64)),
     KeyRevocation("client-1", 0, DIGEST, bytes(64), "lost"),
     BlobRelease(1, DIGEST),
+    PrivacyAudit(1000, 10**7, 100, 40, 21, 0, 10**11, 10**11, 10**6, 10**11, ("integer norms",)),
 )
 each = pytest.mark.parametrize("body", EXAMPLES, ids=lambda body: type(body).__name__)
 
@@ -94,6 +97,7 @@ SEVERAL = st.lists(INTEGERS, max_size=9).map(tuple)
 PLAIN = (RoundOpen, Aggregate, AddendSeed)
 ADDENDS = st.builds(AddendCommit, INTEGERS, BYTES, DIGESTS)
 TRIALS = st.builds(TrialAnswer, INTEGERS, INTEGERS, DIGESTS)
+OTHERS = st.lists(st.builds(OtherSpend, INTEGERS, INTEGERS, INTEGERS), max_size=4).map(tuple)
 SEEDS = st.builds(AddendSeed, INTEGERS, DIGESTS)
 BODY = st.one_of(
     PARTIES,
@@ -114,13 +118,14 @@ BODY = st.one_of(
     st.builds(KeyAccept, DIGESTS, DIGESTS),
     st.builds(ChangeCertificate, DIGESTS, BYTES),
     st.builds(KeyDrop, DIGESTS),
-    st.builds(BudgetSpend, INTEGERS, INTEGERS, INTEGERS, INTEGERS, DIGESTS),
+    st.builds(BudgetSpend, INTEGERS, INTEGERS, INTEGERS, INTEGERS, OTHERS, DIGESTS),
     st.builds(UpdateCommit, INTEGERS, INTEGERS, DIGESTS, BYTES),
     st.builds(RoundClose, INTEGERS, SEVERAL),
     st.builds(DecryptionRequest, INTEGERS, INTEGERS, INTEGERS, DIGESTS, SEVERAL, BYTES),
     st.builds(AggregateVote, INTEGERS, DIGESTS, DIGESTS),
     st.builds(PartialAnswer, INTEGERS, INTEGERS, DIGESTS, DIGESTS),
-    st.builds(Model, INTEGERS, DIGESTS, INTEGERS),
+    st.builds(Model, INTEGERS, DIGESTS, INTEGERS, INTEGERS),
+    st.builds(PrivacyAudit, *[INTEGERS] * 10, st.lists(TEXT, max_size=4).map(tuple)),
     st.builds(PieceCheck, INTEGERS, INTEGERS, DIGESTS, st.lists(BYTES, max_size=9).map(tuple)),
     st.builds(RoundVoid, INTEGERS, TEXT),
     *(st.builds(kind, INTEGERS, DIGESTS) for kind in PLAIN),

@@ -28,7 +28,7 @@ def test_every_step_is_done_once(finished: Federation) -> None:
     operator.close_round(board, 1)
     operator.add_up(board, 1)
     operator.request(board, 1, federation.witnesses, now=NOW)
-    operator.publish_model(board, 1, federation.zero)
+    operator.publish_model(board, 1, federation.zero, sentinel_energy=0)
     federation.generate_key()
     assert federation.log.size == size
     assert operator.name == OPERATOR
@@ -114,7 +114,7 @@ def test_too_few_updates_leave_the_round_open(opened: Federation) -> None:
         federation.operator.close_round(board, 1)
     error = caught.value
     assert (error.needed, error.have, error.missing) == (2, ("client-2",), ("client-1", "client-3"))
-    assert "missing or malformed: client-1, client-3" in str(error)
+    assert "missing, malformed or over budget: client-1, client-3" in str(error)
     assert board.round(1).closed is None
     assert federation.log.size == size
     federation.clients[0].update(board, 1, federation.zero)
@@ -164,7 +164,7 @@ def test_the_accuracy_is_the_operators_word(requested: Federation) -> None:
     for step in (Member.answer, Member.check_pieces):
         for member in federation.members:
             step(member, federation.board, 1)
-    federation.operator.publish_model(federation.board, 1, federation.zero, accuracy_ppm=912_345)
+    federation.operator.publish_model(federation.board, 1, federation.zero, sentinel_energy=0, accuracy_ppm=912_345)
     result = federation.board.round(1).result
     assert result is not None
     assert result.accuracy_ppm == 912_345
@@ -255,7 +255,7 @@ def test_nobody_left_makes_the_round_void(requested: Federation) -> None:
     assert not settle(federation)
     size = federation.log.size
     federation.operator.request(board, 1, federation.witnesses, now=NOW)
-    federation.operator.publish_model(board, 1, federation.zero)
+    federation.operator.publish_model(board, 1, federation.zero, sentinel_energy=0)
     federation.operator.void_round(board, 1, "again")
     assert federation.log.size == size
     federation.operator.open_round(board, 2, federation.zero)

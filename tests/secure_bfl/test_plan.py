@@ -3,26 +3,29 @@
 import dataclasses
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import MAX_ENTRY, DecodeError, LedgerError, SigningKey, cbor, sign_entry
-from protocols.dp import epsilon_pld
+from ledger import MAX_ENTRY, DecodeError, LedgerError, SigningKey, Value, cbor, sign_entry
+from protocols.dp import Mode, epsilon_pld
 from protocols.errors import CapacityError, ProtocolError
-from protocols.packing import checksum_modulus
+from protocols.packing import checksum_modulus, digit_width
 from protocols.tckks import ReplicatedSharing, ShamirSharing
+from secure_bfl.feasibility import MAX_CLIENTS, MAX_DIGIT_WIDTH, MAX_ROUNDS
 from secure_bfl.messages import Genesis, Party, Role
-from secure_bfl.plan import MAX_CLIENTS, MAX_DIGIT_WIDTH, MAX_ROUNDS, FederationPlan
+from secure_bfl.model import linear_layout
+from secure_bfl.plan import FederationPlan
 from secure_bfl.sealing import PUBLIC_KEY_BYTES
-from secure_bfl.training import TRAINING
+from secure_bfl.training import DATASETS
+from secure_bfl.training import settings as training_of
 
 
 def whole_run(plan: FederationPlan) -> float:
     """Epsilon of everything that the plan allows one client."""
-    return epsilon_pld([plan.round_event] * plan.rounds, plan.delta, dim=plan.parameters)
+    return epsilon_pld([plan.round_event] * plan.rounds, plan.delta, dim=plan.values)
 
 
 BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
@@ -50,9 +53,18 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"rounds": 0}, ValueError, f"rounds must be 1 to {MAX_ROUNDS}, not 0"),
     ({"rounds": MAX_ROUNDS + 1}, ValueError, "rounds must be"),
     ({"dataset": "unknown"}, ValueError, "unknown dataset 'unknown'; choose one of breast-cancer, digits"),
-    ({"digit_bits": 19}, CapacityError, "10 clients of 16-bit values need digits of 20 bits, the plan has 19"),
+    (
+        {"digit_bits": 19, "mode": Mode.LOCAL},
+        CapacityError,
+        "10 clients of 16-bit values need digits of 20 bits, the plan has 19",
+    ),
+    ({"digit_bits": 19}, CapacityError, r"10 clients of \d+-bit values need digits of \d+ bits, the plan has 19"),
     ({"digit_bits": MAX_DIGIT_WIDTH + 1}, CapacityError, f"at most {MAX_DIGIT_WIDTH}"),
-    ({"rounds": MAX_ROUNDS}, CapacityError, r"at most 2\^-\d+, where at most 2\^-40 is demanded"),
+    (
+        {"rounds": MAX_ROUNDS, "training": replace(training_of("digits", Mode.DISTRIBUTED), record_shape=(200_000,))},
+        CapacityError,
+        r"at most 2\^-\d+, where at most 2\^-40 is demanded",
+    ),
 ]
 
 
@@ -74,7 +86,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"rounds": MAX_ROUNDS + 1}, ValueError, "rounds must be"),
     ({"average_from": 0}, ValueError, "average_from"),
     ({"average_from": 3}, ValueError, "average_from"),
-    ({"features": 0}, ValueError, "features"),
+    ({"tensors": linear_layout(2_000_000, 10)}, ValueError, "parameters"),
     ({"classes": 1}, ValueError, "two classes"),
     ({"local_steps": 0}, ValueError, "local steps"),
     ({"expected_batch": 0}, ValueError, "expected batch"),
@@ -86,7 +98,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"epsilon_milli": 100_001}, ValueError, "at most 100"),
     ({"delta_e12": 99}, ValueError, "delta at least 1e-10"),
     ({"delta_e12": 10**12}, ValueError, "below 1"),
-    ({"digit_width": 17}, CapacityError, "need digits of 18 bits, the plan has 17"),
+    ({"digit_width": 17}, CapacityError, r"need digits of \d+ bits, the plan has 17"),
     ({"digit_width": 49}, CapacityError, "at most 48"),
     ({"value_bits": 33}, ValueError, "value_bits"),
     ({"step_bits": -1}, ValueError, "step_bits"),
@@ -97,8 +109,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"sampling_rate_ppm": 1_000_001}, ValueError, "sampling_rate_ppm"),
     ({"ring_degree": 4096}, ValueError, "no suite has ring degree 4096"),
     ({"rounds": MAX_ROUNDS}, CapacityError, "statistical distance"),
-    ({"local_steps": 500_001}, ValueError, "more than 1000000 noisy steps"),
-    ({"features": 2_000_000}, ValueError, "parameters"),
+    ({"local_steps": 500_001}, ValueError, "1 to 1000000 steps in all"),
     ({"dataset": "Upper"}, ValueError, "dataset's name"),
     ({"dataset": "two words"}, ValueError, "dataset's name"),
     ({"dataset": "x" * 65}, ValueError, "dataset's name"),
@@ -109,15 +120,16 @@ BAD_FIELDS: list[tuple[dict[str, Any], type[Exception], str]] = [
 def test_decode_refuses_what_create_refuses(
     plan: FederationPlan, changes: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    fields = [changes.get(f.name, getattr(plan, f.name)) for f in dataclasses.fields(plan)]
-    with pytest.raises(error, match=message):
-        FederationPlan.decode(cbor.encode(fields))
     with pytest.raises(error, match=message):
         replace(plan, **changes)
+    fields = dict(zip([f.name for f in dataclasses.fields(plan)], cast("list[Value]", plan.to_value()), strict=True))
+    fields |= {name: [t.to_value() for t in v] if name == "tensors" else v for name, v in changes.items()}
+    with pytest.raises(error, match=message):
+        FederationPlan.decode(cbor.encode(list(fields.values())))
 
 
 def test_a_run_fits_its_budget_and_a_little_less_noise_does_not() -> None:
-    for dataset in TRAINING:
+    for dataset in DATASETS:
         for epsilon in (1.0, 8.0):
             plan = FederationPlan.create(dataset, epsilon=epsilon)
             assert 0.9 * epsilon < whole_run(plan) <= plan.epsilon == epsilon
@@ -194,9 +206,11 @@ def test_hostile_plans_raise_only_what_is_said(plan: FederationPlan, data: st.Da
 
 def test_derived_properties() -> None:
     plan = FederationPlan.create("digits", clients=10, members=5, threshold=3, rounds=10, epsilon=2.5, delta=1e-6)
+    assert (plan.mode, plan.local_steps, plan.unit_of_privacy) == (Mode.DISTRIBUTED, 1, "record")
     assert plan.parameters == 65 * 10 == 650
     assert (plan.epsilon, plan.delta) == (2.5, 1e-6)
-    assert plan.minimum_clients == 5
+    assert plan.minimum_clients == 7
+    assert plan.values == plan.parameters + plan.sentinels == 906
     assert plan.expected_batch == 144
     assert (plan.grid.value_bits, plan.grid.step_bits) == (plan.value_bits, plan.step_bits)
     assert (plan.mechanism.clip_units, plan.mechanism.clip_norm_micro) == (plan.clip_units, plan.clip_norm_micro)
@@ -210,29 +224,29 @@ def test_derived_properties() -> None:
     budget = plan.noise_budget
     assert (budget.addends, budget.answers, budget.clients) == (10, 10, 10)
     assert (plan.answers, plan.committee_changes, plan.checksum_digit, plan.dry_runs) == (10, 0, 0, 1)
-    assert plan.layout.width == plan.digit_width == 20
+    assert plan.layout.width == plan.digit_width == digit_width(plan.grid, 10)
     assert plan.layout.largest >= 10 * plan.grid.largest
-    assert plan.blocks == plan.layout.blocks(650) == 1
+    assert plan.blocks == plan.layout.blocks(906) == 1
     assert plan.coefficients_opened == 8192 * (10 * 1 + 1)
     assert plan.smudging_lambda == plan.noise_budget.smudging_lambda(plan.coefficients_opened) >= 40
     assert plan.describe() == {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
     plan.check_suite()
 
 
-def test_the_minimum_is_half_of_the_clients_and_never_one() -> None:
-    assert [FederationPlan.create(clients=c).minimum_clients for c in (2, 3, 4, 9, 10)] == [2, 2, 2, 4, 5]
+def test_three_tenths_may_drop_out_and_a_sum_is_never_of_one() -> None:
+    assert [FederationPlan.create(clients=c).minimum_clients for c in (2, 3, 4, 9, 10)] == [2, 3, 3, 7, 7]
     assert FederationPlan.create(clients=10, minimum_clients=10).minimum_clients == 10
 
 
 def test_training_may_be_given() -> None:
-    training = replace(TRAINING["digits"], records=100, local_steps=3, rounds=4)
+    training = replace(training_of("digits", Mode.LOCAL), records=100, local_steps=3, rounds=4)
     plan = FederationPlan.create("own-data", clients=5, training=training)
     assert (plan.dataset, plan.rounds, plan.local_steps, plan.expected_batch) == ("own-data", 4, 3, 20)
     assert FederationPlan.decode(plan.encode()) == plan
 
 
 def test_a_large_model_takes_the_larger_ring() -> None:
-    wide = replace(TRAINING["digits"], features=8192 * 4, classes=2)
+    wide = replace(training_of("digits", Mode.DISTRIBUTED), record_shape=(8192 * 4,), classes=2)
     plan = FederationPlan.create("wide", training=wide)
     assert plan.ring_degree == 16384
     assert plan.blocks == -(-plan.parameters // plan.layout.values_per_block)
@@ -242,7 +256,9 @@ def test_a_committee_of_any_size_up_to_32() -> None:
     plan = FederationPlan.create("digits", members=16, threshold=10)
     assert plan.sharing == ShamirSharing(16, 10)
     assert (plan.noise_budget.addends, plan.answers, plan.dry_runs) == (10, 10, 2)
-    assert plan.coefficients_opened == 8192 * (10 * plan.blocks * 7 + 2)  # seven honest members, each in its own set
+    assert plan.coefficients_opened == plan.ring_degree * (
+        plan.rounds * plan.blocks * 7 + 2
+    )  # seven honest members, each in its own set
     assert FederationPlan.decode(plan.encode()) == plan
     assert FederationPlan.create("digits", members=32, threshold=32).answers == 32
 
@@ -250,7 +266,7 @@ def test_a_committee_of_any_size_up_to_32() -> None:
 def test_room_for_later_committees_is_planned() -> None:
     plan = FederationPlan.create("digits", committee_changes=3, answers=20)
     assert plan.dry_runs == 1 + 3 * 16
-    assert plan.coefficients_opened == 8192 * (10 * plan.blocks + plan.dry_runs)
+    assert plan.coefficients_opened == plan.ring_degree * (plan.rounds * plan.blocks + plan.dry_runs)
     assert plan.noise_budget.admits(ReplicatedSharing(6, 3))
     assert not FederationPlan.create("digits").noise_budget.admits(ReplicatedSharing(6, 4))
     assert plan.noise_budget.scale_shift > FederationPlan.create("digits").noise_budget.scale_shift
@@ -278,13 +294,14 @@ def test_frozen(plan: FederationPlan) -> None:
 
 def test_an_epsilon_too_small_for_the_sampler_is_said_in_plain_words() -> None:
     with pytest.raises(ValueError, match=r"epsilon 0.004 over 10 rounds needs noise of .* more than can be drawn"):
-        FederationPlan.create("digits", epsilon=0.004)
+        FederationPlan.create("digits", mode=Mode.LOCAL, epsilon=0.004)
 
 
 def test_everybody_fits_the_genesis_entry() -> None:
     """The largest committees leave room for fewer clients; what the plan allows really fits."""
     with pytest.raises(ValueError, match=r"600 clients and 32 members do not fit .* at most 421 clients"):
         FederationPlan.create("digits", clients=600, members=32, threshold=17)
+    assert FederationPlan.create("digits", clients=100).ring_degree == 8192
     plan = FederationPlan.create("digits", clients=421, members=32, threshold=17)
     parties = tuple(
         Party(f"{name}-{number}", role, bytes(32), bytes(notes), bytes(sealing))

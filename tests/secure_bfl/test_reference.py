@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 
 from ledger import MemoryBlobs
-from protocols.arrays import Float64Array, Int64Array
+from protocols.arrays import Int64Array
+from protocols.dp import MechanismRecord
+from protocols.grid import GridVector
 from protocols.packing import unpack
 from secure_bfl import client as client_module
 from secure_bfl import results as results_module
-from secure_bfl.local_training import Records
+from secure_bfl.local_training import Learner, Records
 from secure_bfl.model import GlobalModel
 from secure_bfl.plan import FederationPlan
 from secure_bfl.reference import Outcome, run_round
+from secure_bfl.results import apply_sum
 from tests.secure_bfl.federation import NOW
 
 
@@ -22,14 +25,20 @@ class Known:
     """Updates chosen by the test, and the sums that were opened."""
 
     def __init__(self, plan: FederationPlan) -> None:
-        self.plan, self.updates, self.sums = plan, list[Float64Array](), list[Int64Array]()
-        reach = plan.grid.largest * plan.grid.step
-        ramp = np.linspace(-reach, reach, plan.parameters)
-        self.give = iter((ramp, np.full(plan.parameters, reach * 2), np.sin(np.arange(plan.parameters)) / 3))
+        self.plan, self.updates, self.sums = plan, list[Int64Array](), list[Int64Array]()
+        largest = plan.grid.largest
+        ramp = np.linspace(-largest, largest, plan.values).astype(np.int64)
+        self.give = iter((ramp, np.full(plan.values, largest), 1000 - np.arange(plan.values)))
 
-    def train(self, plan: FederationPlan, model: GlobalModel, records: Records, *, rand: bytes) -> Any:
+    def train(
+        self, plan: FederationPlan, model: GlobalModel, learner: Learner, *, rand: bytes
+    ) -> tuple[GridVector, MechanismRecord]:
         self.updates.append(next(self.give))
-        return self.updates[-1], None
+        m, event = plan.mechanism, plan.round_event
+        record = MechanismRecord(
+            event.steps, m.sampling_rate_ppm, m.noise_multiplier_milli, m.clip_units, plan.values, plan.shares
+        )
+        return GridVector(plan.grid, self.updates[-1]), record
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +59,21 @@ def outcome(plan: FederationPlan, shares: Sequence[Records], known: Known) -> It
         yield run_round(plan, shares, blobs=MemoryBlobs(), now=NOW)
 
 
-def test_the_sum_is_the_sum_of_the_quantised_updates(plan: FederationPlan, known: Known, outcome: Outcome) -> None:
+def test_the_sum_is_the_sum_of_the_updates(plan: FederationPlan, known: Known, outcome: Outcome) -> None:
     assert len(known.updates) == plan.clients == 3
-    expected = sum(plan.grid.quantize(update).values for update in known.updates)
+    expected = sum(known.updates)
     assert len(known.sums) == 1
     assert np.array_equal(known.sums[0], expected)
     assert int(np.abs(known.sums[0]).max()) > 2 * plan.grid.largest * 0.9, "the sum is larger than any one value"
 
 
-def test_the_model_is_the_mean(plan: FederationPlan, known: Known, outcome: Outcome) -> None:
-    mean = sum(plan.grid.quantize(update).values for update in known.updates) * plan.grid.step / 3
-    assert np.array_equal(outcome.model.vector, np.asarray(mean).astype(np.float32).astype(np.float64))
+def test_the_model_follows_from_the_sum(plan: FederationPlan, known: Known, outcome: Outcome) -> None:
+    zero = GlobalModel.zero(plan.tensors)
+    expected = apply_sum(plan, zero, zero, np.sum(known.updates, axis=0), 3)
+    assert outcome.model.encode() == expected.encode()
+    result = outcome.board.round(1).result
+    assert result is not None
+    assert result.sentinel_energy == sum(int(v) ** 2 for v in np.sum(known.updates, axis=0)[plan.parameters :])
 
 
 def test_the_outcome_is_certified_to_its_end(outcome: Outcome) -> None:

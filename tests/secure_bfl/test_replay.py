@@ -33,6 +33,7 @@ from secure_bfl.messages import (
     KeyRotation,
     Model,
     PartialAnswer,
+    PrivacyAudit,
     RoundClose,
     RoundOpen,
     RoundVoid,
@@ -57,6 +58,7 @@ UNUSED = (
     KeyRotation,
     KeyRevocation,
     BlobRelease,
+    PrivacyAudit,
 )  # in a run in which nothing goes wrong or changes
 LEGAL_KINDS = tuple(kind for kind in KINDS if kind not in UNUSED)
 
@@ -77,7 +79,7 @@ def test_every_legal_entry_counts(script: Script, plan: FederationPlan) -> None:
         assert state.ciphertexts() == tuple(digest("update", number, name) for name in script.clients)
         assert state.agreeing() == script.members
         assert tuple(state.answers) == script.members[: plan.threshold]
-        assert state.result == Model(number, digest("model", number), -1)
+        assert state.result == Model(number, digest("model", number), -1, 0)
         assert state.opened < state.commits["client-1"][0] < (state.closed or 0) < state.aggregated
     assert {step.body.kind for step in script.steps} == {body.kind for body in LEGAL_KINDS}
 
@@ -231,7 +233,7 @@ def test_malformed_bodies_are_ignored(script: Script, kind: type[Body]) -> None:
 
 def test_unknown_kinds_are_kept_and_ignored(script: Script) -> None:
     replay = script.replay()
-    for kind in (0, 14, 15, 28, 2**64 - 1):
+    for kind in (0, 14, 15, 29, 2**64 - 1):
         listed = check_ignored(replay, script.sign_value(kind, [1, 2], "operator"), hostile=False)
         assert listed.reason == f"kind {kind} is unknown to this version"
         assert listed.kind == kind

@@ -16,6 +16,7 @@ from secure_bfl.messages import (
     BudgetSpend,
     DecryptionRequest,
     Model,
+    OtherSpend,
     PartialAnswer,
     PieceCheck,
     RoundClose,
@@ -45,6 +46,9 @@ class Bad:
 
 
 BAD = {
+    "first round from another model": Bad(
+        lambda s: RoundOpen(1, digest("other")), "operator", "the first round starts from the plan's model", True
+    ),
     "round number skipped": Bad(lambda s: RoundOpen(2, digest("model", 0)), "operator", "round 1 is next", False),
     "round before the last is finished": Bad(
         lambda s: RoundOpen(2, digest("model", 1)), "operator", "round 1 is not finished", False, 0
@@ -55,8 +59,26 @@ BAD = {
     "spend for another round": Bad(
         lambda s: s.spend(2, "client-1"), "client-1", "round 2 is not the current round", False
     ),
-    "spend of fewer steps": Bad(
-        lambda s: replace(s.spend(1, "client-1"), steps=1), "client-1", "the spend is not the plan's mechanism", True
+    "spend of other steps": Bad(
+        lambda s: replace(s.spend(1, "client-1"), steps=2), "client-1", "the spend is not the plan's mechanism", True
+    ),
+    "impossible spending of other runs": Bad(
+        lambda s: replace(s.spend(1, "client-1"), others=(OtherSpend(1, 1, 1),)),
+        "client-1",
+        "the spend states impossible spending of other runs: noise_multiplier_milli must be in [100, 10000000], got 1",
+        True,
+    ),
+    "other runs not in order": Bad(
+        lambda s: replace(s.spend(1, "client-1"), others=(OtherSpend(900, 5, 1), OtherSpend(800, 5, 1))),
+        "client-1",
+        "the spending of other runs is not merged and in order",
+        True,
+    ),
+    "other runs not merged": Bad(
+        lambda s: replace(s.spend(1, "client-1"), others=(OtherSpend(900, 5, 1), OtherSpend(900, 5, 2))),
+        "client-1",
+        "the spending of other runs is not merged and in order",
+        True,
     ),
     "spend with more noise": Bad(
         lambda s: replace(s.spend(1, "client-1"), noise_multiplier_milli=10**6),
@@ -161,7 +183,10 @@ BAD = {
         lambda s: update(2, digest("sum", 1)), "client-1", "this ciphertext was committed before", True, 2
     ),
     "an accuracy above the whole": Bad(
-        lambda s: Model(1, digest("model", 1), 1_000_001), "operator", "an accuracy above 100 %", True
+        lambda s: Model(1, digest("model", 1), 1_000_001, 0), "operator", "an accuracy above 100 %", True
+    ),
+    "a sum of squares below zero": Bad(
+        lambda s: Model(1, digest("model", 1), -1, -1), "operator", "a sum of squares below zero", True
     ),
     "an update of another mode": Bad(
         lambda s: UpdateCommit(1, 1, digest("mode"), b""),

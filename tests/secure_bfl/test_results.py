@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from ledger import BlobError, DecodeError
+from protocols.dp import PrivacyEvent
 from protocols.errors import BadShareError, QuorumError
 from protocols.tckks import PartialDecryption
 from secure_bfl.answers import check_answers, faults
 from secure_bfl.errors import StateError, UnopenableError
+from secure_bfl.evidence import evidence_of
 from secure_bfl.member import Member
-from secure_bfl.messages import PartialAnswer, RoundVoid
+from secure_bfl.messages import PartialAnswer, PrivacyAudit, RoundVoid
 from secure_bfl.model import GlobalModel
 from secure_bfl.results import final_model, next_model, report_facts
 from tests.secure_bfl.federation import NOW, Federation, digest
@@ -279,6 +281,24 @@ def test_facts_agree_with_the_replay(opened: Federation) -> None:
         assert getattr(facts, name) == getattr(plan, name)
     assert (facts.certificate_quorum, facts.planned_rounds, facts.suite) == (3, 2, plan.suite.name)
     assert facts.smudging_lambda == plan.smudging_lambda
+    assert (facts.mode, facts.honest_minimum, facts.colluders, facts.sentinels) == ("distributed", 2, 0, 256)
+    assert (entry.sentinel_energy, entry.sentinel_variance) == (state.result.sentinel_energy, plan.sentinel_variance(2))
+    assert (facts.audits, [c.others for c in facts.clients]) == ((), [(), (), ()])
+
+
+def test_facts_state_audits_and_other_runs(opened: Federation) -> None:
+    federation = opened.copy()
+    board, client = federation.board, federation.clients[0]
+    other = PrivacyEvent(1_000_000, 1_000_000, 3)
+    federation.disks[client.name].odometer.begin(digest("another run"), (other,))
+    federation.disks[client.name].odometer.reserve(digest("another run"), 1, other)
+    client.reserve(board, 1)
+    audit = PrivacyAudit(1000, 10**7, 400, 100, 55, 120, 10**11, 4 * 10**11, 1_010_000, 5 * 10**11, ())
+    board.append(audit, "member-2", federation.members[1].identity.signing)
+    facts = report_facts(board, board.certify(federation.witnesses, now=NOW))
+    assert [c.others for c in facts.clients] == [(other,), (), ()]
+    [stated] = facts.audits
+    assert (stated.party, stated.result) == ("member-2", evidence_of(audit))
 
 
 def test_facts_before_the_key_is_there(founded: Federation) -> None:

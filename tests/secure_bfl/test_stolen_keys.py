@@ -6,7 +6,7 @@ from ledger import SigningKey
 from secure_bfl.client import Client
 from secure_bfl.errors import ChainError, StateError
 from secure_bfl.identity import Identity, Secrets
-from secure_bfl.journal import MemoryJournal
+from secure_bfl.local_training import Learner
 from secure_bfl.messages import BudgetSpend, KeyClaim, Role, RoundOpen
 from secure_bfl.replay import Replay
 from secure_bfl.standing import MAX_ROTATIONS
@@ -20,7 +20,7 @@ OFFICE = "came to the office with a passport"
 def stolen_spend(federation: Federation, number: int = 1) -> None:
     """A thief of the first client's key records spending with an odometer that nobody has."""
     event = federation.plan.round_event
-    body = BudgetSpend(number, event.steps, event.noise_multiplier_milli, event.sampling_rate_ppm, digest("thief"))
+    body = BudgetSpend(number, event.steps, event.noise_multiplier_milli, event.sampling_rate_ppm, (), digest("thief"))
     federation.board.append(body, "client-1", federation.identities["client-1"].signing)
 
 
@@ -80,9 +80,8 @@ def test_an_older_odometer_is_found_after_the_admission_too(opened: Federation) 
     client.reserve(board, 1)
     older = Client(
         client.identity,
-        federation.shares[0],
+        Learner(federation.shares[0]),
         odometer=odometer_of(federation.plan),
-        journal=MemoryJournal(),
         outbox=federation.disks["client-1"].outbox,
     )
     with pytest.raises(ChainError, match="an older copy was restored"):

@@ -1,6 +1,7 @@
 """The sampler follows the discrete Gaussian, to the distance it states; noise is used once."""
 
 import copy
+import hashlib
 import math
 import pickle
 from decimal import Decimal, localcontext
@@ -13,7 +14,7 @@ import pytest
 from scipy import stats
 
 from protocols.dp import DiscreteGaussian, Noise
-from protocols.dp.noise import MAX_DISTANCE, MAX_STD_UNITS, _cumulative, _Table
+from protocols.dp.noise import MAX_DISTANCE, MAX_STD_UNITS, _cumulative, _distance, _table
 from protocols.errors import StateError
 from protocols.sampling import Keystream
 
@@ -21,7 +22,7 @@ SEED = bytes(range(32))
 
 
 def draw(std: int | Fraction, n: int, seed: bytes = SEED) -> npt.NDArray[np.int64]:
-    return DiscreteGaussian(std).sample(n, seed).take()
+    return DiscreteGaussian(Fraction(std) ** 2).sample(n, seed).take()
 
 
 def pmf(std: float, reach: int) -> npt.NDArray[np.float64]:
@@ -80,13 +81,15 @@ def test_thresholds_agree_with_an_independent_computation(variance: Fraction) ->
             error += abs(running / total - Decimal(threshold) / Decimal(2) ** 255)
         error += 1 - running / total  # what lies beyond the table
     # Total variation is at most the sum of the errors of the distribution function.
-    assert float(error) <= _Table(variance).distance
+    assert float(error) <= _distance(_table(variance))
 
 
 @pytest.mark.parametrize("std", [1, 100, 1023, 1024, 1 << 14, MAX_STD_UNITS])
 def test_the_stated_distance_holds_everywhere(std: int) -> None:
-    law = DiscreteGaussian(std)
-    assert 0 < law.distance <= MAX_DISTANCE <= 2.0**-48
+    law = DiscreteGaussian(std**2)
+    # Up to 1,024 shares of it, whose sum is within 2^-890 of one discrete Gaussian.
+    assert 0 < law.distance <= 2.0**-234
+    assert 1024 * (law.distance + 2.0**-900) < MAX_DISTANCE
     assert law.tail_cut >= 19 * std
 
 
@@ -120,7 +123,7 @@ class Scripted(Keystream):
 
 @pytest.mark.parametrize("k", [0, 1, 5, 11])
 def test_the_low_bits_decide_where_the_high_bits_are_equal(k: int) -> None:
-    table = _Table(Fraction(4))
+    table = _table(Fraction(4))
     threshold = _cumulative(Fraction(4), table.cut)[k]
     high, low = threshold >> 192, threshold & ((1 << 192) - 1)
     assert table.draw(2, Scripted([high, high | (1 << 63)], low)).tolist() == [k + 1, -(k + 1)]
@@ -129,7 +132,7 @@ def test_the_low_bits_decide_where_the_high_bits_are_equal(k: int) -> None:
 
 def test_no_value_lies_beyond_the_tail_cut() -> None:
     for variance in (Fraction(1), Fraction(100)):
-        table = _Table(variance)
+        table = _table(variance)
         reachable = sum(threshold < 1 << 255 for threshold in _cumulative(variance, table.cut))
         largest = table.draw(1, Scripted([(1 << 63) - 1], (1 << 192) - 1)).tolist()
         assert largest == [reachable]
@@ -137,7 +140,7 @@ def test_no_value_lies_beyond_the_tail_cut() -> None:
 
 
 def test_repeatable_and_different() -> None:
-    law = DiscreteGaussian(4096)
+    law = DiscreteGaussian(4096**2)
     first, again, other = law.sample(100, SEED).take(), law.sample(100, SEED).take(), law.sample(100, bytes(32)).take()
     assert (first == again).all()
     assert (first != other).mean() > 0.95
@@ -147,7 +150,7 @@ def test_repeatable_and_different() -> None:
 def test_noise_is_single_use_and_secret() -> None:
     values = np.array([12345, -54321])
     noise = Noise(values, Fraction(5))
-    assert repr(noise) == "Noise(dim=2, std_units=5, <secret>)"
+    assert repr(noise) == "Noise(dim=2, variance_units=5, law=discrete-gaussian, <secret>)"
     for action in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="secret"):
             action(noise)
@@ -160,11 +163,11 @@ def test_noise_is_single_use_and_secret() -> None:
 
 
 def test_refusals() -> None:
-    for wrong in (0, Fraction(1, 2), MAX_STD_UNITS + 1):
-        with pytest.raises(ValueError, match="std_units"):
+    for wrong in (0, Fraction(1, 2), MAX_STD_UNITS**2 + 1):
+        with pytest.raises(ValueError, match="variance_units"):
             DiscreteGaussian(wrong)
     for kind in (1.5, True, "3"):
-        with pytest.raises(TypeError, match="std_units"):
+        with pytest.raises(TypeError, match="variance_units"):
             DiscreteGaussian(kind)  # type: ignore[arg-type]
     for n in (0, -1, (1 << 24) + 1):
         with pytest.raises(ValueError, match="n must be"):
@@ -175,4 +178,53 @@ def test_refusals() -> None:
         Noise(np.zeros((2, 2), dtype=np.int64), Fraction(2))
     with pytest.raises(ValueError, match="int64 vector"):
         Noise(np.zeros(2), Fraction(2))  # type: ignore[arg-type]
-    assert repr(DiscreteGaussian(2)) == "DiscreteGaussian(std_units=2)"
+    assert repr(DiscreteGaussian(2)) == "DiscreteGaussian(variance_units=2)"
+
+
+@pytest.mark.parametrize(("variance", "shares"), [(64 * 5, 5), (64 * 40, 40), (Fraction(10**7, 3), 10)])
+def test_shares_add_up_to_the_law_of_the_sum(variance: int | Fraction, shares: int) -> None:
+    n, std = 60_000, math.sqrt(variance)
+    law = DiscreteGaussian(Fraction(variance) / shares)
+    total = sum(law.sample(n, i.to_bytes(32, "big")).take() for i in range(shares))
+    assert isinstance(total, np.ndarray)
+    assert stats.kstest(total + np.random.default_rng(5).uniform(-0.5, 0.5, n), "norm", (0, std)).pvalue > 1e-4
+    assert abs(total.var() / float(variance) - 1) < 5 * math.sqrt(2 / n)
+
+
+def test_narrow_shares_would_not_add_up() -> None:
+    # The sum of two, convolved exactly: at 8 units the error is far below doubles, at half a unit it is plain.
+    def error(std: float) -> float:
+        one, two = pmf(std, math.ceil(40 * std)), pmf(std * math.sqrt(2), 2 * math.ceil(40 * std))
+        return float(np.abs(np.convolve(one, one) - two).sum())
+
+    assert error(8.0) < 1e-13
+    assert error(0.5) > 1e-3
+
+
+@pytest.mark.parametrize("variance", [1, 90_000, 1 << 26, 10**10])
+def test_the_quick_look_up_is_a_search_of_the_whole_table(variance: int) -> None:
+    table = DiscreteGaussian(variance)._fine
+    thresholds = np.array([t >> 192 for t in table._thresholds], dtype=np.uint64)
+    words = Keystream(SEED).uint64(50_000).copy()
+    edges = np.concatenate([thresholds[:300], thresholds[:300] - np.uint64(1), thresholds[-300:]])
+    words[: edges.size] = edges  # on a threshold, and just below one
+    uniform = words & np.uint64((1 << 63) - 1)
+    expected = np.searchsorted(thresholds, uniform, side="right").astype(np.int64)
+    tied = np.isin(uniform, thresholds)
+    drawn = np.abs(table.draw(words.size, Scripted(words.tolist(), 0)))
+    assert (drawn[~tied] == expected[~tied]).all()
+    assert tied.sum() > 100
+
+
+def test_the_stream_is_used_as_ever() -> None:
+    # A change of what is read from the stream, or how, would make old runs unrepeatable.
+    digests = {
+        v: hashlib.sha256(DiscreteGaussian(v).sample(1000, SEED).take().astype("<i8").tobytes()).hexdigest()[:16]
+        for v in (1, 10_000, 4096**2, 10**10)
+    }
+    assert digests == {
+        1: "26f5029305fce0a3",
+        10_000: "e3dc33f55a4e06bc",
+        4096**2: "3fedf2100af3c041",
+        10**10: "2ea96debda6ec9e4",
+    }

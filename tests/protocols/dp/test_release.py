@@ -23,10 +23,11 @@ from protocols.dp import (
     Noise,
     PoissonSample,
     PrivacyEvent,
+    Skellam,
     poisson_sample,
     privatize,
 )
-from protocols.dp.release import _enforce_norm
+from protocols.dp.clipping import _enforce_norm
 from protocols.errors import StateError
 
 SEED = bytes(range(32))
@@ -36,7 +37,7 @@ Rows = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 def exact_sum(gradients: Rows, mechanism: Mechanism = FULL) -> npt.NDArray[np.int64]:
     """The released sum with the noise put to zero."""
-    nothing = Noise(np.zeros(gradients.shape[1], dtype=np.int64), mechanism.noise_std_units)
+    nothing = Noise(np.zeros(gradients.shape[1], dtype=np.int64), mechanism.noise_variance_units)
     return privatize(gradients, poisson_sample(len(gradients), mechanism, rand=SEED), mechanism, nothing)[0].values
 
 
@@ -104,21 +105,24 @@ def test_truncation_keeps_the_bound_where_rounding_breaks_it() -> None:
         assert squared_norm(exact_sum(row[np.newaxis])) <= FULL.clip_units**2
 
 
-def test_rows_that_are_too_long_are_shortened() -> None:
-    rows = np.array([[3000, 2800], [3, 4], [4096, 1], [-4097, 0]])
-    result = _enforce_norm(rows, 4096)
-    assert all(squared_norm(row) <= 4096**2 for row in result)
-    assert result[1].tolist() == [3, 4]
-    assert result[2].tolist() == [4095, 0]
-    assert result[3].tolist() == [-4096, 0]
-    assert (np.abs(rows - result) <= 8).all()
-    assert rows[2].tolist() == [4096, 1]
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [([3000, 2800], None), ([3, 4], [3, 4]), ([4096, 1], [4095, 0]), ([-4097, 0], [-4096, 0])],
+)
+def test_rows_that_are_too_long_are_shortened(row: list[int], expected: list[int] | None) -> None:
+    result = _enforce_norm(np.array(row), 4096)
+    assert squared_norm(result) <= 4096**2
+    assert (np.abs(np.array(row) - result) <= 8).all()
+    assert expected is None or result.tolist() == expected
 
 
-def test_the_bound_is_enforced_whatever_the_arithmetic_did(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = np.random.default_rng(3).normal(size=(100, 650))
-    monkeypatch.setattr("protocols.dp.release.np.trunc", np.rint)  # as if floating point had been a last bit too large
-    assert all(squared_norm(exact_sum(row[np.newaxis])) <= FULL.clip_units**2 for row in rows)
+@pytest.mark.parametrize("dim", [650, 20_000])
+def test_the_bound_is_enforced_whatever_the_arithmetic_did(dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(3).normal(size=(100, dim))
+    monkeypatch.setattr("protocols.dp.clipping.np.trunc", np.rint)  # as if floating point had been a last bit too large
+    one_by_one = [exact_sum(row[np.newaxis]) for row in rows]
+    assert all(squared_norm(row) <= FULL.clip_units**2 for row in one_by_one)
+    assert (exact_sum(rows) == sum(one_by_one)).all()
 
 
 def test_values_are_scaled_clipped_and_truncated_toward_zero() -> None:
@@ -143,11 +147,30 @@ def test_inputs_are_not_changed() -> None:
     assert np.array_equal(gradients, before, equal_nan=True)
 
 
-def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dim", [7, 651, 8192, 8193, 30_001])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_record_is_computed_by_itself(dim: int, kind: type[np.float32] | type[np.float64]) -> None:
+    # Else one record more or less could move the integers of the others, and the sum by more than the clip.
+    gradients = (np.random.default_rng(2).normal(size=(9, dim)) * np.geomspace(1e-4, 10, 9)[:, np.newaxis]).astype(kind)
+    gradients[4, 0] = np.nan
+    alone = [exact_sum(row[np.newaxis]) for row in gradients]
+    assert (exact_sum(gradients) == sum(alone)).all()
+    assert (exact_sum(gradients[3:]) == sum(alone[3:])).all()
+    assert (exact_sum(np.ascontiguousarray(gradients[::-1])) == sum(alone)).all()
+    assert (exact_sum(np.asfortranarray(gradients)) == sum(alone)).all()
+
+
+def test_large_batches_are_summed_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     gradients = np.random.default_rng(2).normal(size=(37, 11))
     whole = exact_sum(gradients)
-    monkeypatch.setattr("protocols.dp.release._CHUNK_VALUES", 40)
+    monkeypatch.setattr("protocols.dp.clipping._EXACT_ROWS", 5)
     assert (exact_sum(gradients) == whole).all()
+
+
+def test_sums_are_exact_where_floats_would_round() -> None:
+    mechanism = replace(FULL, clip_units=1 << 24, noise_multiplier_milli=1000)
+    gradients = np.tile(np.array([[1.0, 0.0], [0.0, -1.0]]), (3000, 1))
+    assert exact_sum(gradients, mechanism).tolist() == [3000 << 24, -(3000 << 24)]
 
 
 def test_the_noise_is_really_added_with_the_right_variance() -> None:
@@ -155,7 +178,7 @@ def test_the_noise_is_really_added_with_the_right_variance() -> None:
     mechanism = replace(FULL, noise_multiplier_milli=2500)
     gradients = np.zeros((3, dim))
     gradients[:, 0] = 1.0
-    noise = DiscreteGaussian(mechanism.noise_std_units).sample(dim, SEED)
+    noise = DiscreteGaussian(mechanism.noise_variance_units).sample(dim, SEED)
     released, record = privatize(gradients, poisson_sample(3, mechanism, rand=SEED), mechanism, noise)
     assert released.values.dtype == np.int64
     pure = released.values - exact_sum(gradients, mechanism)
@@ -167,7 +190,7 @@ def test_the_noise_is_really_added_with_the_right_variance() -> None:
 
 
 def test_an_empty_batch_releases_noise_alone() -> None:
-    law = DiscreteGaussian(FULL.noise_std_units)
+    law = DiscreteGaussian(FULL.noise_variance_units)
     sample = poisson_sample(0, FULL, rand=SEED)
     released, record = privatize(np.zeros((0, 9)), sample, FULL, law.sample(9, SEED))
     assert (released.values == law.sample(9, SEED).take()).all()
@@ -184,7 +207,7 @@ def test_gradient_units() -> None:
 
 
 def test_privatize_refuses_what_does_not_belong_together() -> None:
-    law = DiscreteGaussian(FULL.noise_std_units)
+    law = DiscreteGaussian(FULL.noise_variance_units)
     sample, noise, gradients = poisson_sample(4, FULL, rand=SEED), law.sample(6, SEED), np.zeros((4, 6))
     with pytest.raises(TypeError, match="shuffled"):
         privatize(gradients, np.arange(4), FULL, noise)  # type: ignore[arg-type]
@@ -197,8 +220,14 @@ def test_privatize_refuses_what_does_not_belong_together() -> None:
         privatize(gradients, sample, replace(FULL, sampling_rate_ppm=500_000), noise)
     with pytest.raises(ValueError, match="another dimension"):
         privatize(gradients, sample, FULL, law.sample(7, SEED))
-    with pytest.raises(ValueError, match="standard deviation"):
-        privatize(gradients, sample, FULL, DiscreteGaussian(4095).sample(6, SEED))
+    with pytest.raises(ValueError, match="another variance"):
+        privatize(gradients, sample, FULL, DiscreteGaussian(4095**2).sample(6, SEED))
+    with pytest.raises(ValueError, match="another is not accounted"):
+        privatize(gradients, sample, FULL, Skellam(FULL.noise_variance_units).sample(6, SEED))
+    with pytest.raises(ValueError, match="protects no release"):
+        privatize(gradients, sample, replace(FULL, shares=2), noise)
+    with pytest.raises(ValueError, match="one row"):
+        privatize(np.zeros((4, 0)), sample, FULL, noise)
     privatize(gradients, sample, FULL, noise)  # nothing was used up by the refusals
     with pytest.raises(StateError, match="sample was released"):
         privatize(gradients, sample, FULL, law.sample(6, SEED))
@@ -216,6 +245,10 @@ def test_privatize_refuses_what_does_not_belong_together() -> None:
         ("noise_multiplier_milli", 10_000_001),
         ("sampling_rate_ppm", 0),
         ("sampling_rate_ppm", 1_000_001),
+        ("shares", 0),
+        ("shares", 1025),
+        ("sentinels", -1),
+        ("sentinels", (1 << 16) + 1),
     ],
 )
 def test_mechanism_ranges(field: str, value: Any) -> None:
@@ -227,19 +260,27 @@ def test_mechanism_ranges(field: str, value: Any) -> None:
 
 def test_mechanism_properties() -> None:
     mechanism = replace(FULL, noise_multiplier_milli=1234, sampling_rate_ppm=50_000, clip_norm_micro=1_500_000)
-    assert mechanism.noise_std_units == Fraction(1234 * 4096, 1000)
+    assert mechanism.noise_variance_units == Fraction(1234 * 4096, 1000) ** 2
+    assert replace(mechanism, shares=7).share_variance_units == Fraction(1234 * 4096, 1000) ** 2 / 7
     assert (mechanism.noise_multiplier, mechanism.sampling_rate, mechanism.clip_norm) == (1.234, 0.05, 1.5)
     with pytest.raises(ValueError, match="fewer clip_units"):
         replace(FULL, clip_units=1 << 24, noise_multiplier_milli=5000)
+    # 409.6 units are more than 1024 shares of 8 units, so no permitted mechanism is refused for its shares...
+    assert replace(FULL, noise_multiplier_milli=100, shares=1024).share_variance_units > 64
+    # ... unless the bounds are changed: the check stands by itself.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("protocols.dp.mechanism.MIN_SHARE_VARIANCE_UNITS", 164)
+        with pytest.raises(ValueError, match="narrower than 8"):
+            replace(FULL, noise_multiplier_milli=100, shares=1024)
 
 
 def test_records_merge_only_when_equal() -> None:
     record = MechanismRecord(3, 50_000, 1234, 4096, 650)
     assert record.merge(replace(record, steps=4)) == replace(record, steps=7)
     assert record.event() == PrivacyEvent(1234, 50_000, 3)
-    for other in ({"dim": 651}, {"clip_units": 8192}, {"noise_multiplier_milli": 1235}, {"sampling_rate_ppm": 50_001}):
+    for other in ({"dim": 651}, {"shares": 2}, {"clip_units": 8192}, {"noise_multiplier_milli": 1235}, {"sampling_rate_ppm": 50_001}):
         with pytest.raises(ValueError, match="merged"):
             record.merge(replace(record, **other))
-    for field, value in (("steps", 0), ("dim", 0), ("clip_units", 1), ("sampling_rate_ppm", 0)):
+    for field, value in (("steps", 0), ("dim", 0), ("clip_units", 1), ("sampling_rate_ppm", 0), ("shares", 0)):
         with pytest.raises(ValueError, match=field):
             replace(record, **{field: value})

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,9 +13,21 @@ import pytest
 
 from protocols.dp import PrivacyEvent, epsilon_pld, epsilon_rdp
 from secure_bfl.adapters import opacus
-from secure_bfl.report import ClientFacts, Spend, build, encode, schema
-from secure_bfl.report.accounts import Check, _spread, frontier, histories
-from tests.secure_bfl.report.made_up import federation, full_batch, rounds_of, sampled, with_spend
+from secure_bfl.report import ClientFacts, Spend, VoidRound, build, encode, schema
+from secure_bfl.report.accounts import Check, frontier, histories
+from secure_bfl.report.course import _spread, _timeline
+from tests.secure_bfl.report.made_up import (
+    OTHERS,
+    client_level,
+    distributed,
+    federation,
+    full_batch,
+    rounds_of,
+    sampled,
+    shared,
+    with_others,
+    with_spend,
+)
 
 DELTA = 1e-5
 
@@ -72,7 +85,7 @@ def test_cross_checks_lie_in_the_stated_brackets(report: Any) -> None:
     assert all(check["holds"] for check in checks.values())
 
 
-@pytest.mark.parametrize("report", [full_batch, sampled])
+@pytest.mark.parametrize("report", [full_batch, sampled, distributed, client_level])
 def test_report_fits_the_schema_and_is_canonical_json(report: Any) -> None:
     built = report()
     jsonschema.Draft202012Validator.check_schema(schema())
@@ -243,7 +256,10 @@ def test_histories_that_contain_each_other_are_accounted_once_and_others_all() -
     found = histories(clients)
     assert [history.clients for history in found] == [("small",), ("large", "also large"), ("other",), ("away",)]
     assert [history.clients for history in frontier(found)] == [("large", "also large"), ("other",)]
-    assert next(iter(histories(clients, up_to=1))).clients == ("small", "large")
+    (first, second) = _timeline(clients, [1, 2])
+    assert first[0].clients == ("small", "large")
+    assert [history.clients for history in second] == [history.clients for history in found]
+    assert second[1].events == found[1].events
 
 
 def test_mixed_mechanisms_are_each_checked() -> None:
@@ -278,7 +294,7 @@ def test_a_second_reservation_in_one_round_is_charged_and_named() -> None:
 
 
 def test_groups_cost_more_than_one_record() -> None:
-    groups = {row["records"]: row["epsilon"] for row in full_batch()["unit"]["groups"]}
+    groups = {row["units"]: row["epsilon"] for row in full_batch()["unit"]["groups"]}
     assert list(groups) == [1, 2, 4, 8]
     assert groups[1] == full_batch()["guarantee"]["epsilon"]
     assert groups[1] * 2 < groups[2] < groups[4]
@@ -352,3 +368,101 @@ def test_the_report_names_the_ledger_it_was_made_from() -> None:
 def test_accuracy_may_be_unstated() -> None:
     assert full_batch()["utility"]["accuracy"] == 0.914
     assert build(federation(accuracy_ppm=None))["utility"]["accuracy"] is None
+
+
+def test_the_schema_is_published_as_it_is_shipped() -> None:
+    published = Path(__file__).parents[3] / "docs" / "reference" / "budget-report.schema.json"
+    assert json.loads(published.read_bytes()) == schema()
+
+
+def test_void_rounds_are_told_from_others() -> None:
+    facts = federation()
+    clients = tuple(replace(c, uploads=tuple(r for r in c.uploads if r < 5)) for c in facts.clients)
+    void = (VoidRound(5, "it did not open"), VoidRound(6, "nor did this"))
+    budget = build(replace(facts, clients=clients, rounds=rounds_of(clients, 4), void_rounds=void))["budget"]
+    step = PrivacyEvent(8_000, 1_000_000, 40)
+    assert budget["spent"] == full_batch()["budget"]["spent"]
+    assert budget["voided"] == pytest.approx(budget["spent"] - epsilon_pld([step], DELTA, dim=650), abs=1e-6)
+    assert budget["rounds_voided"] == 10
+    assert full_batch()["budget"]["voided"] == full_batch()["budget"]["rounds_voided"] == 0
+
+
+def test_the_whole_plan_is_the_forecasts_end() -> None:
+    built = full_batch()
+    assert built["budget"]["whole_plan"] == built["accounting"]["forecast"][-1]["epsilon"]
+    assert build(federation(planned_rounds=6))["budget"]["whole_plan"] == built["budget"]["spent"]
+
+
+def test_other_runs_on_the_same_records_add_by_renyi() -> None:
+    built = distributed()
+    row = next(row for row in built["clients"] if row["name"] == "bo")
+    together = [*events_of(row["events"]), *OTHERS]
+    dim = 650 + 256
+    assert row["epsilon_all_runs"] == pytest.approx(epsilon_rdp(together, DELTA, dim=dim), abs=1e-6)
+    assert row["epsilon_all_runs"] > row["epsilon_formal"]
+    assert [event["steps"] for event in row["other_runs"]] == [30]
+    assert built["budget"]["all_runs"]["epsilon"] == row["epsilon_all_runs"]
+    assert built["budget"]["all_runs"]["worst_clients"] == ["bo"]
+    assert built["scope"]["clients_with_other_runs"] == ["bo"]
+    for other in built["clients"]:
+        assert (other["name"] == "bo") == (other["epsilon_all_runs"] != other["epsilon_formal"])
+
+
+def test_other_runs_with_the_same_mechanism_add_their_steps() -> None:
+    facts = with_others(federation(), "dee", (PrivacyEvent(8_000, 1_000_000, 1_000),))
+    built = build(facts)["budget"]["all_runs"]
+    total = PrivacyEvent(8_000, 1_000_000, 1_000 + 30)
+    assert built["epsilon"] == pytest.approx(epsilon_rdp([total], DELTA, dim=650), abs=1e-6)
+
+
+def test_without_other_runs_all_runs_are_this_one() -> None:
+    built = full_batch()
+    assert built["budget"]["all_runs"]["epsilon"] == built["guarantee"]["formal"]["epsilon"]
+    assert built["scope"]["clients_with_other_runs"] == []
+
+
+def test_mu_is_exact_or_none() -> None:
+    sigma = PrivacyEvent(8_000, 1_000_000, 1).accounted_noise_multiplier
+    assert full_batch()["guarantee"]["mu"] == pytest.approx(math.sqrt(60) / sigma, abs=1e-6)
+    assert sampled()["guarantee"]["mu"] is None
+
+
+def test_the_bracket_holds_every_answer() -> None:
+    for built in (full_batch(), sampled(), distributed()):
+        answers = [check["epsilon"] for check in built["accounting"]["cross_checks"]]
+        bracket = built["guarantee"]["bracket"]
+        assert bracket["low"] == min(*answers, built["guarantee"]["epsilon"])
+        assert bracket["high"] == max(answers)
+
+
+def test_each_mode_has_its_own_words_and_the_same_fields() -> None:
+    local, records, clients = full_batch(), distributed(), client_level()
+    assert [built["identity"]["mode"] for built in (local, records, clients)] == ["local", "distributed", "client"]
+    assert [built["unit"]["unit"] for built in (local, records, clients)] == ["record", "record", "client"]
+    assert "zero" in clients["unit"]["adjacency"]
+    assert records["unit"]["one"] == "one image of a digit"
+    assert clients["unit"]["one"] == "one client with all its records of handwritten digits"
+    assert "needs no trust" in local["plain_words"][2]
+    assert "at least 2 clients add their parts honestly" in records["plain_words"][2]
+    assert "all records of one client" in clients["plain_words"][4]
+    assert any("sketch" in words for words in records["not_covered"])
+    assert not any("sketch" in words for words in local["not_covered"])
+    assert len({built["mechanism"]["name"] for built in (local, records, clients)}) == 3
+    for built in (records, clients):
+        assert set(built) == set(local)
+        assert len(built["plain_words"]) == 5
+
+
+def test_a_round_with_shares_is_one_step_however_long_clients_train() -> None:
+    built = build(shared("client", local_steps=7, done=2))
+    assert built["mechanism"]["local_steps"] == 7
+    assert built["mechanism"]["steps_per_round"] == 1
+    assert built["mechanism"]["all_spends_as_planned"] is False  # these spends are of seven steps each
+
+
+def test_shares_are_described_by_what_one_client_adds() -> None:
+    mechanism = distributed()["mechanism"]
+    assert mechanism["shares"] == 2
+    assert mechanism["share_noise_multiplier"] == pytest.approx(mechanism["noise_multiplier"] / math.sqrt(2))
+    assert mechanism["share_std_units"] == pytest.approx(mechanism["noise_std_units"] / math.sqrt(2))
+    assert full_batch()["mechanism"]["share_std_units"] == full_batch()["mechanism"]["noise_std_units"]

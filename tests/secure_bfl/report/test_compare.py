@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from secure_bfl.report import compare, encode
-from tests.secure_bfl.report.made_up import full_batch, sampled
+from tests.secure_bfl.report.made_up import distributed, full_batch, sampled, signed
 
 Path = tuple[str | int, ...]
 
@@ -56,13 +56,14 @@ def get(report: Any, path: Path) -> Any:
     return report
 
 
-@pytest.mark.parametrize("report", [full_batch, sampled])
+@pytest.mark.parametrize("report", [full_batch, sampled, distributed])
 def test_a_published_report_equals_itself(report: Any) -> None:
     assert compare(report(), copied(report())) == []
 
 
-def test_every_changed_leaf_is_found_and_named() -> None:
-    ours = full_batch()
+@pytest.mark.parametrize("report", [full_batch, distributed])
+def test_every_changed_leaf_is_found_and_named(report: Any) -> None:
+    ours = report()
     theirs = copied(ours)
     count = 0
     for path in paths(ours):
@@ -143,3 +144,57 @@ def test_anything_may_be_published(theirs: Any) -> None:
 def test_the_list_ends() -> None:
     theirs = {f"key {number}": number for number in range(5_000)}
     assert len(compare({}, theirs)) <= 1_000
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [(("mechanism", "name"), "Laplace"), (("mechanism", "noise_law"), "Gaussian"), (("mechanism", "noise_law"), ["x"])],
+)
+def test_an_unknown_mechanism_is_called_one(path: Path, value: Any) -> None:
+    theirs = copied(distributed())
+    put(theirs, path, value)
+    (found,) = compare(distributed(), theirs)
+    assert found.startswith(f"{spelled(path)}: ledger says ")
+    assert "of this version" in found
+
+
+def test_another_known_mechanism_is_a_plain_difference() -> None:
+    theirs = copied(distributed())
+    theirs["mechanism"]["name"] = full_batch()["mechanism"]["name"]
+    (found,) = compare(distributed(), theirs)
+    assert found.startswith("mechanism.name: ledger says ")
+    assert "of this version" not in found
+
+
+def test_a_missing_spend_is_found() -> None:
+    theirs = copied(full_batch())
+    theirs["clients"][0]["rounds_reserved"].pop()
+    theirs["clients"][0]["events"][0]["steps"] -= 10
+    assert [line.partition(":")[0] for line in compare(full_batch(), theirs)] == [
+        "clients[0].events[0].steps",
+        "clients[0].rounds_reserved",
+    ]
+
+
+def test_p_values_are_compared_relative_to_their_size() -> None:
+    ours = copied(distributed())
+    theirs = copied(distributed())
+    for report, value in ((ours, 1e-9), (theirs, 2e-9)):
+        report["evidence"]["sentinel_gauge"]["cumulative"]["p_too_small"] = value
+    assert len(compare(ours, theirs)) == 1
+    theirs["evidence"]["sentinel_gauge"]["cumulative"]["p_too_small"] = 1e-9 * (1 + 1e-7)
+    assert compare(ours, theirs) == []
+
+
+def test_a_signature_is_no_difference_and_nonsense_in_its_place_is() -> None:
+    assert compare(distributed(), copied(signed())) == []
+    assert compare(signed(), copied(distributed())) == []
+    theirs = copied(signed())
+    theirs["signature"]["value"] = "yes"
+    (found,) = compare(distributed(), theirs)
+    assert found.startswith("signature: the report's signature is malformed: value is 128")
+    theirs["signature"] = "signed"
+    (found,) = compare(distributed(), theirs)
+    assert found.startswith("signature: a report's signature has the fields signer,")
+    theirs["signature"] = None
+    assert compare(distributed(), theirs) == ["signature: the report is not signed"]

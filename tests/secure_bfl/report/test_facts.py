@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from secure_bfl.report import ClientFacts, ReportFacts, RoundFacts, Spend, VoidRound
-from tests.secure_bfl.report.made_up import digest, federation
+from secure_bfl.report import AuditFacts, ClientFacts, ReportFacts, RoundFacts, Spend, VoidRound
+from tests.secure_bfl.report.made_up import OTHERS, audit, digest, federation, shared
 
 FACTS = federation()
 SPEND = Spend(1, 10, 8_000, 1_000_000)
@@ -21,7 +21,9 @@ def changed(name: str, value: Any) -> ReportFacts:
 
 
 def test_every_field_is_in_one_of_the_lists() -> None:
-    assert {*INTEGERS, *DIGESTS, *TEXTS, "clients", "rounds", "void_rounds"} == {field.name for field in fields(FACTS)}
+    assert {*INTEGERS, *DIGESTS, *TEXTS, "clients", "rounds", "void_rounds", "audits"} == {
+        field.name for field in fields(FACTS)
+    }
 
 
 @pytest.mark.parametrize("name", INTEGERS)
@@ -70,6 +72,9 @@ def test_a_digest_is_32_bytes(name: str) -> None:
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("value", ["", "x" * 257, "a\nb", "\x00", "\udc80"])
 def test_a_text_is_short_and_printable(name: str, value: str) -> None:
+    if name == "unit_text" and not value:
+        assert changed(name, value).unit_text == ""
+        return
     with pytest.raises(ValueError, match=name):
         changed(name, value)
 
@@ -182,3 +187,60 @@ def test_void_rounds_are_rounds_of_the_plan() -> None:
             VoidRound(1, reason)
     with pytest.raises(TypeError, match="number must be an int"):
         VoidRound(True, "no")
+
+
+@pytest.mark.parametrize("mode", ["", "central", "LOCAL"])
+def test_a_mode_is_one_of_three(mode: str) -> None:
+    with pytest.raises(ValueError, match="mode must be"):
+        changed("mode", mode)
+
+
+def test_each_mode_has_its_rules() -> None:
+    with pytest.raises(ValueError, match="honest_minimum must be 1 in local mode"):
+        changed("honest_minimum", 2)
+    with pytest.raises(ValueError, match="minimum_clients must be at least 3"):
+        replace(shared(), minimum_clients=2)
+    with pytest.raises(ValueError, match="sampling_rate_ppm must be 1000000 in client mode"):
+        replace(shared(), mode="client")
+    assert shared("client").steps_per_round == shared().steps_per_round == 1
+    assert (FACTS.steps_per_round, FACTS.dim, shared().dim) == (10, 650, 906)
+
+
+def test_sentinels_are_read_in_every_round_or_in_none() -> None:
+    facts = shared()
+    blind = replace(facts.rounds[0], sentinel_energy=0, sentinel_variance=0.0)
+    with pytest.raises(ValueError, match="round 1: sentinel figures with 256 sentinels"):
+        replace(facts, rounds=(blind, *facts.rounds[1:]))
+    with pytest.raises(ValueError, match="round 1: sentinel figures with 0 sentinels"):
+        replace(facts, sentinels=0)
+    with pytest.raises(ValueError, match="round 1: sentinel figures with 0 sentinels"):
+        replace(FACTS, rounds=(replace(FACTS.rounds[0], sentinel_energy=1), *FACTS.rounds[1:]))
+    for variance in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="sentinel_variance must be finite"):
+            replace(blind, sentinel_variance=variance)
+    wrong: Any = 1
+    with pytest.raises(TypeError, match="sentinel_variance must be a float"):
+        replace(blind, sentinel_variance=wrong)
+    with pytest.raises(ValueError, match="sentinel_energy"):
+        replace(blind, sentinel_energy=-1)
+
+
+def test_other_runs_are_events() -> None:
+    assert ClientFacts("ana", (SPEND,), (), OTHERS).others == OTHERS
+    wrong: Any = (SPEND,)
+    with pytest.raises(TypeError, match=r"others\[0\] must be PrivacyEvent"):
+        ClientFacts("ana", (SPEND,), (), wrong)
+
+
+def test_an_audit_has_a_party_an_entry_and_a_result() -> None:
+    stated = audit()
+    with pytest.raises(ValueError, match="party"):
+        replace(stated, party="")
+    with pytest.raises(ValueError, match="index"):
+        replace(stated, index=-1)
+    wrong: Any = {"correct": 1}
+    with pytest.raises(TypeError, match="result must be AuditResult"):
+        AuditFacts("ana", 1, wrong)
+    listed: Any = [stated]
+    with pytest.raises(TypeError, match="audits must be a tuple"):
+        changed("audits", listed)

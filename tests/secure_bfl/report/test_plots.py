@@ -5,7 +5,16 @@ import re
 
 import pytest
 
-from secure_bfl.report.plots import Bound, Point, _ticks, epsilon_over_rounds, epsilon_profile, roc_bound
+from secure_bfl.report.canvas import ticks
+from secure_bfl.report.plots import (
+    Bound,
+    GaugePoint,
+    Point,
+    epsilon_over_rounds,
+    epsilon_profile,
+    roc_bound,
+    sentinel_gauge,
+)
 from secure_bfl.report.wording import format_delta, number, percent_up
 
 
@@ -19,17 +28,17 @@ def test_a_point_is_finite(x: float) -> None:
 
 @pytest.mark.parametrize("high", [1e-4, 0.3, 1, 2.4, 7.93, 8, 10, 99.9, 12_345])
 def test_ticks_are_round_and_cover(high: float) -> None:
-    ticks = _ticks(high, 5)
-    assert ticks[0] == 0
-    assert ticks[-2] < high <= ticks[-1] * (1 + 1e-9)
-    step = ticks[1]
+    found = ticks(high, 5)
+    assert found[0] == 0
+    assert found[-2] < high <= found[-1] * (1 + 1e-9)
+    step = found[1]
     leading = step / 10 ** math.floor(math.log10(step) + 1e-9)
     assert min(abs(leading - round_one) for round_one in (1, 2, 5, 10)) < 1e-6
-    assert 3 <= len(ticks) <= 12
+    assert 3 <= len(found) <= 12
 
 
 def test_ticks_of_nothing() -> None:
-    assert _ticks(0, 5) == [0.0, 1.0]
+    assert ticks(0, 5) == [0.0, 1.0]
 
 
 def heights(svg: str, css: str) -> list[float]:
@@ -87,3 +96,26 @@ def test_delta_reads_as_people_write_it(delta: float, text: str) -> None:
 )
 def test_numbers_for_people(value: float | str, text: str) -> None:
     assert number(value) == text
+
+
+def test_a_reading_below_the_alarm_line_is_drawn_below_it_and_in_red() -> None:
+    points = [GaugePoint(1, 1.02, 0.7, True), GaugePoint(2, 0.3, 0.7, False)]
+    svg = sentinel_gauge(points, 0.75, 1.3, 0.999)
+    ((good,), (bad,)) = (heights(svg, "dot"), heights(svg, "dot bad"))
+    line = re.findall(r'<path class="budget-step" d="M([^"]+)"', svg)[0]
+    level = float(line.split(" L")[0].split()[1])
+    assert good < level < bad  # y grows downwards
+    assert "1 of them far too small" in svg
+
+
+def test_the_gauge_has_no_alarm_line_where_a_sum_cannot_show_it() -> None:
+    svg = sentinel_gauge([GaugePoint(4, 1.02, None, True)], 0.75, 1.3, 0.999)
+    assert "budget-step" not in svg
+    assert "none of them far too small" in svg
+
+
+def test_a_long_run_is_a_line_with_only_its_bad_rounds_marked() -> None:
+    points = [GaugePoint(n, 1.0, 0.7, n != 70) for n in range(1, 101)]
+    svg = sentinel_gauge(points, 0.75, 1.3, 0.999)
+    assert svg.count("<circle") == 1
+    assert 'class="curve"' in svg

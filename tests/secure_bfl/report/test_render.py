@@ -7,8 +7,17 @@ from xml.etree import ElementTree
 
 import pytest
 
-from secure_bfl.report import ClientFacts, build, html, markdown
-from tests.secure_bfl.report.made_up import federation, full_batch, rounds_of, sampled
+from secure_bfl.report import ClientFacts, build, html, markdown, sign
+from tests.secure_bfl.report.made_up import (
+    KEY,
+    client_level,
+    distributed,
+    federation,
+    full_batch,
+    rounds_of,
+    sampled,
+    signed,
+)
 
 HOSTILE = "<script>alert(1)</script>&\"'|`*_[x](y)"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -48,12 +57,14 @@ def svgs(page: str) -> list[str]:
 def hostile() -> dict[str, Any]:
     facts = federation(dataset=HOSTILE, origin=HOSTILE, suite=HOSTILE)
     clients = tuple(ClientFacts(f"{HOSTILE}{c.name}", c.spends, c.uploads) for c in facts.clients)
-    return build(
-        federation(dataset=HOSTILE, origin=HOSTILE, suite=HOSTILE, clients=clients, rounds=rounds_of(clients, 6))
+    facts = federation(
+        dataset=HOSTILE, origin=HOSTILE, suite=HOSTILE, unit_text=HOSTILE, clients=clients, rounds=rounds_of(clients, 6)
     )
+    texts = {"controller": HOSTILE, "purpose": HOSTILE}
+    return sign(build(facts), KEY, signer=HOSTILE, role=HOSTILE, **texts)
 
 
-@pytest.mark.parametrize("report", [full_batch, sampled, hostile])
+@pytest.mark.parametrize("report", [full_batch, sampled, hostile, signed])
 def test_page_fetches_nothing_and_runs_nothing(report: Any) -> None:
     page = html(report())
     parsed = Page(page)
@@ -78,13 +89,13 @@ def test_every_string_is_escaped() -> None:
     assert "<script" not in text.replace("\\<", "")
     table_rows = [line for line in text.splitlines() if line.startswith("| \\<script")]
     assert len(table_rows) == 5
-    assert all(len(re.findall(r"(?<!\\)\|", line)) == 8 for line in table_rows)
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 9 for line in table_rows)
 
 
-@pytest.mark.parametrize("report", [full_batch, sampled, hostile])
+@pytest.mark.parametrize("report", [full_batch, sampled, hostile, distributed, client_level])
 def test_pictures_are_well_formed_and_described(report: Any) -> None:
     found = svgs(html(report()))
-    assert len(found) == 3
+    assert len(found) == (3 if report in (full_batch, sampled, hostile) else 4)
     for text in found:
         svg = ElementTree.fromstring(text)  # noqa: S314  our own text
         title, description = svg.find("title"), svg.find("desc")
@@ -102,8 +113,9 @@ def test_pictures_are_well_formed_and_described(report: Any) -> None:
                 assert 0 <= float(element.attrib.get(name, 0)) <= 340
 
 
-def test_identifiers_are_unique_and_references_resolve() -> None:
-    parsed = Page(html(full_batch()))
+@pytest.mark.parametrize("report", [full_batch, signed])
+def test_identifiers_are_unique_and_references_resolve(report: Any) -> None:
+    parsed = Page(html(report()))
     names = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
     assert len(names) == len(set(names))
     wanted = [str(attributes["aria-labelledby"]) for _, attributes in parsed.tags if "aria-labelledby" in attributes]
@@ -185,3 +197,20 @@ def test_markdown_tables_are_rectangular() -> None:
         bars = len(re.findall(r"(?<!\\)\|", line))
         assert width in (None, bars)
         width = bars
+
+
+@pytest.mark.parametrize("spell", [html, markdown])
+def test_the_pages_of_a_mode_with_shares_show_its_evidence(spell: Any) -> None:
+    page = spell(distributed())
+    for words in ("Noise variance seen", "Audits of the mechanism", "Clients behind the noise", "all together"):
+        assert words in page
+    assert "Other runs on the same records, stated by bo" in page
+    assert "No audit of the mechanism is recorded" in spell(full_batch())
+
+
+@pytest.mark.parametrize("spell", [html, markdown])
+def test_a_signed_report_says_who_signed_and_what_for(spell: Any) -> None:
+    page = spell(signed())
+    for words in ("triage of scans", "St. Anna hospital, Ghent", KEY.public.hex(), signed()["signature"]["value"]):
+        assert words in page
+    assert "triage" not in spell(distributed())
