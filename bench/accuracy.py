@@ -16,7 +16,7 @@ from typing import Any
 
 from protocols.dp import Mode
 from secure_bfl import FederationPlan
-from secure_bfl.bench.privacy_training import central, federated
+from secure_bfl.bench.privacy_training import accuracy_of, central, federated
 from secure_bfl.datasets import Dataset, load
 
 __all__ = ["accuracy", "main"]
@@ -25,7 +25,7 @@ __all__ = ["accuracy", "main"]
 def accuracy(plan: FederationPlan, data: Dataset, *, together: bool = False) -> float:
     """Train once, as a federation or all `together`; the share of held-out records predicted right."""
     model = central(plan, data) if together else federated(plan, data)
-    return model.accuracy(data.held_out.features, data.held_out.labels)
+    return accuracy_of(model, data)
 
 
 def main() -> int:

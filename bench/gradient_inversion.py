@@ -23,6 +23,7 @@ __all__ = [
     "correlation",
     "gradients_at_zero",
     "invert_one",
+    "match_one",
     "normalised",
     "psnr",
     "run",
@@ -109,7 +110,7 @@ def invert_one(gradient: Floats) -> Floats:
     return image
 
 
-def _match(gradient: Floats, label: int) -> Floats:
+def match_one(gradient: Floats, label: int) -> Floats:
     """The least-squares record behind a noisy gradient of one record whose class is known. Shapes: float64[pixels]."""
     error = np.full(CLASSES, 1 / CLASSES)
     error[label] -= 1
@@ -219,7 +220,7 @@ def run(federation: Federation, plan: PrivacyPlan, rand: Callable[[int], bytes])
         """Subtract what the attacker knows: every record of `members` but the target."""
         known = members.copy()
         known[target] = False
-        return _match(whole - parts[known].sum(axis=0), int(labels[target]))
+        return match_one(whole - parts[known].sum(axis=0), int(labels[target]))
 
     def by_insider(whole: Floats, parts: Floats) -> Floats:
         return np.stack([left(whole, parts, np.ones(len(labels), bool), int(t)) for t in targets])

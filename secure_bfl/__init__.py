@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from .identity import Identity
     from .inspection import Inspection, inspect
     from .layout import PublicFolder
-    from .local_training import Records
+    from .local_training import Learner
     from .member import Member
-    from .model import GlobalModel
+    from .model import GlobalModel, Tensor
+    from .networks import layout_of, network_with, start_of
+    from .odometer.file import FileOdometer
     from .operator import Operator
     from .party_messages import KeyClaim
     from .plan import FederationPlan
     from .publication import publish_run, write_report
+    from .records import Records
     from .reference import Outcome, run_round
     from .training import Training
 
@@ -33,17 +36,20 @@ __all__ = [
     "Board",
     "Client",
     "FederationPlan",
+    "FileOdometer",
     "Finding",
     "GlobalModel",
     "Identity",
     "Inspection",
     "KeyClaim",
+    "Learner",
     "Member",
     "Operator",
     "Outcome",
     "PublicFolder",
     "Records",
     "Role",
+    "Tensor",
     "Training",
     "Transcript",
     "Verdict",
@@ -51,8 +57,11 @@ __all__ = [
     "certify_change",
     "change_committee",
     "inspect",
+    "layout_of",
+    "network_with",
     "publish_run",
     "run_round",
+    "start_of",
     "write_report",
 ]
 
@@ -65,13 +74,16 @@ _HOMES: Final = {
     "identity": ("Identity",),
     "inspection": ("Inspection", "inspect"),
     "layout": ("PublicFolder",),
-    "local_training": ("Records",),
+    "local_training": ("Learner",),
     "member": ("Member",),
-    "model": ("GlobalModel",),
+    "model": ("GlobalModel", "Tensor"),
+    "networks": ("layout_of", "network_with", "start_of"),
+    "odometer.file": ("FileOdometer",),
     "operator": ("Operator",),
     "party_messages": ("KeyClaim",),
     "plan": ("FederationPlan",),
     "publication": ("publish_run", "write_report"),
+    "records": ("Records",),
     "reference": ("Outcome", "run_round"),
     "training": ("Training",),
 }

@@ -58,6 +58,14 @@ class Learner:
     network: Callable[[], nn.Module] | None = None
     base: bytes | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.records, Records):
+            raise TypeError("a learner has Records")
+        if isinstance(self.network, nn.Module) or not (self.network is None or callable(self.network)):
+            raise TypeError("network is the function that builds the network, not the network itself")
+        if self.base is not None and (type(self.base) is not bytes or len(self.base) != 32):
+            raise TypeError("base is the 32 bytes of base_digest(network)")
+
     def __repr__(self) -> str:
         return "Learner(<secret>)"
 

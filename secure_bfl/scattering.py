@@ -8,7 +8,7 @@ projected by signs that a hash of a public text gives. Everything is a function 
 
 import hashlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ _GROUP: Final = 3  # channels normalised together
 _CHUNK: Final = 500  # images at a time
 
 Float32Array = npt.NDArray[np.float32]
+Spectrum = npt.NDArray[np.complexfloating[Any, Any]]
 
 
 def _gabor(sigma: float, angle: float, frequency: float, slant: float) -> npt.NDArray[np.complex128]:
@@ -57,11 +58,11 @@ def _morlet(scale: int, angle: float) -> Float32Array:
     return np.real(np.fft.fft2(wave - bell * (wave.sum() / bell.sum()))).astype(np.float32)
 
 
-def _fold(spectrum: npt.NDArray[np.complex64], times: int) -> npt.NDArray[np.complex64]:
+def _fold(spectrum: Spectrum, times: int) -> Spectrum:
     """The spectrum of every `times`-th sample in both directions."""
     *batch, height, width = spectrum.shape
     parts = spectrum.reshape(*batch, times, height // times, times, width // times)
-    folded: npt.NDArray[np.complex64] = parts.mean(axis=(-4, -2))
+    folded: Spectrum = parts.mean(axis=(-4, -2))
     return folded
 
 
@@ -104,7 +105,7 @@ class Wavelets:
                         second.append(self._averaged(np.fft.fft2(moduli), finer))
         return np.stack(maps + second, axis=1)
 
-    def _averaged(self, spectrum: npt.NDArray[np.complex64], scale: int) -> Float32Array:
+    def _averaged(self, spectrum: Spectrum, scale: int) -> Float32Array:
         """The local means of a map given at a resolution of 2^scale, without the padding."""
         low = _fold(spectrum * _periodised(self.average, 2**scale), 2 ** (_SCALES - scale))
         edge = _MARGIN // 2**_SCALES
@@ -115,22 +116,23 @@ def _normalised(maps: Float32Array) -> Float32Array:
     """Each row's channels, three at a time, to mean 0 and variance 1: a function of that row alone."""
     groups = maps.reshape(len(maps), CHANNELS // _GROUP, -1)
     centred = groups - groups.mean(axis=2, keepdims=True)
-    scaled: Float32Array = centred / np.sqrt(np.square(centred).mean(axis=2, keepdims=True) + 1e-5)
-    return scaled.reshape(len(maps), -1)
+    spread = np.sqrt(np.square(centred).mean(axis=2, keepdims=True) + np.float32(1e-5))
+    scaled: Float32Array = (centred / spread).reshape(len(maps), -1).astype(np.float32)
+    return scaled
 
 
 def _signs(rows: int) -> Float32Array:
     """A public matrix of signs, [rows, 768]: the bits of a hash."""
     stream = hashlib.shake_256(b"secure-bfl/scattering/v1").digest(rows * PROJECTED // 8)
     bits = np.unpackbits(np.frombuffer(stream, np.uint8)).reshape(rows, PROJECTED)
-    return np.where(bits == 1, np.float32(1), np.float32(-1))
+    return np.where(bits == 1, np.float32(1), np.float32(-1)).astype(np.float32)
 
 
 def project(rows: Float32Array) -> Float32Array:
     """Rows times the public signs, each then scaled to length 1. Shapes: float32[n, any] to float32[n, 768]."""
     mixed = rows @ _signs(rows.shape[1])
     length = np.linalg.norm(mixed, axis=1, keepdims=True)
-    result: Float32Array = mixed / np.where(length == 0, np.float32(1), length)
+    result: Float32Array = (mixed / np.where(length == 0, 1, length)).astype(np.float32)
     return result
 
 

@@ -6,7 +6,7 @@ Source of the one-run audit: Steinke, Nasr, Jagielski, "Privacy auditing with on
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,6 +14,15 @@ import numpy.typing as npt
 from scipy.special import bdtr, bdtrc, betainc, gammainc, gammaincc, ndtr
 
 from .accounting import MAX_EPSILON
+from .evidence import (
+    MAX_CANARIES,
+    ONE_RUN_LEVEL,
+    STRUCTURAL_LEVEL,
+    STRUCTURAL_SEPARATOR,
+    TEST_LEVEL,
+    AuditResult,
+    OneRun,
+)
 
 __all__ = [
     "MAX_CANARIES",
@@ -34,42 +43,7 @@ __all__ = [
     "sentinel_reading",
 ]
 
-MAX_CANARIES: Final = 1 << 20
-
-ONE_RUN_LEVEL: Final = 1e-4
-"""A one-run p-value below this is a violation. The test is conservative: right mechanisms stay far from it."""
-
-TEST_LEVEL: Final = 1e-6
-"""The same for the z-test and for the sentinels."""
-
-STRUCTURAL_LEVEL: Final = 1e-9
-"""The same for each statistic among the structural checks."""
-
-STRUCTURAL_SEPARATOR: Final = ", "
-"""Between the names in `AuditResult.structural`."""
-
-_E12: Final = 10**12
-_MAX_VIOLATION_TEXT: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class OneRun:
-    """The outcome of one audit run: of `canaries` fair coins, the auditor guessed `guesses`, `correct` of them right.
-
-    Raises:
-        TypeError, ValueError: not integers with 0 <= correct <= guesses <= canaries and 1 <= guesses.
-    """
-
-    canaries: int
-    guesses: int
-    correct: int
-
-    def __post_init__(self) -> None:
-        _check_ints(self)
-        if not 0 <= self.correct <= self.guesses <= self.canaries <= MAX_CANARIES or self.guesses < 1:
-            raise ValueError(
-                f"an audit has 0 <= correct <= guesses <= canaries <= {MAX_CANARIES}, and a guess at least"
-            )
+_LEAST_VARIANCE: Final = 5.0
 
 
 def one_run_p_value(run: OneRun, epsilon: float, delta: float) -> float:
@@ -259,8 +233,8 @@ def sampling_p_value(sizes: npt.NDArray[np.int64], records: npt.NDArray[np.int64
     """The chance that Poisson sampling gives samples as far off in total, or as equal in size, as these.
 
     The total is binomial (exact, two-sided). Batches of a fixed size, as shuffling makes them, have the right total and
-    vary too little: the squared deviations, over their variance, are compared with chi-squared (lower tail). Bonferroni
-    over the two. At a rate of 10^6 every record must be in every sample: 1 or 0.
+    vary too little: the squared deviations, over their variance, are compared with chi-squared (lower tail), of samples
+    whose size has a variance of at least 5, where that errs on the safe side. Bonferroni over the two. At a rate of 10^6 every record must be in every sample: 1 or 0.
 
     Shapes: sizes int64[n] found in the samples, records int64[n] to choose from.
 
@@ -278,80 +252,11 @@ def sampling_p_value(sizes: npt.NDArray[np.int64], records: npt.NDArray[np.int64
     if not trials:
         return 1.0
     of_total = 2 * min(float(bdtr(total, trials, rate)), _at_least(total, trials, rate))
-    drawn = records[records > 0] * rate
-    spread = float((np.square(sizes[records > 0] - drawn) / (drawn * (1 - rate))).sum())
-    of_spread, _ = _chi_square_tails(spread, len(drawn))
+    varied = records * rate * (1 - rate) >= _LEAST_VARIANCE
+    drawn = records[varied] * rate
+    spread = float((np.square(sizes[varied] - drawn) / (drawn * (1 - rate))).sum())
+    of_spread = _chi_square_tails(spread, len(drawn))[0] if len(drawn) else 1.0
     return min(1.0, 2 * min(of_total, of_spread))
-
-
-@dataclass(frozen=True, slots=True)
-class AuditResult:
-    """What an audit found: integers only, so that it can stand on a ledger.
-
-    Units: `_milli` is 10^-3, `_e12` 10^-12, `_ppm` 10^-6; p-values are rounded up. `noise_ratio_ppm` is of variances,
-    at the sentinels. `epsilon_lower_milli` has confidence 95 %. `structural` is "" or the names of the checks that
-    failed, separated by a comma and a blank.
-
-    Raises:
-        TypeError, ValueError: a field is out of range.
-    """
-
-    claimed_epsilon_milli: int
-    delta_e12: int
-    canaries: int
-    guesses: int
-    correct: int
-    epsilon_lower_milli: int
-    one_run_p_e12: int
-    z_p_e12: int
-    noise_ratio_ppm: int
-    sentinel_p_e12: int
-    structural: str
-
-    def __post_init__(self) -> None:
-        if type(self.structural) is not str:
-            raise TypeError("structural is a str")
-        _check_ints(self, but="structural")
-        OneRun(self.canaries, self.guesses, self.correct)
-        ranges = (
-            ("claimed_epsilon_milli", 1, int(1000 * MAX_EPSILON)),
-            ("delta_e12", 0, _E12 - 1),
-            ("epsilon_lower_milli", 0, int(1000 * MAX_EPSILON)),
-            ("one_run_p_e12", 0, _E12),
-            ("z_p_e12", 0, _E12),
-            ("noise_ratio_ppm", 0, (1 << 63) - 1),
-            ("sentinel_p_e12", 0, _E12),
-        )
-        for name, low, high in ranges:
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be in [{low}, {high}], got {getattr(self, name)}")
-        text = self.structural
-        if len(text) > _MAX_VIOLATION_TEXT or not (text.isascii() and text.isprintable()):
-            raise ValueError(f"structural is at most {_MAX_VIOLATION_TEXT} printable ASCII characters")
-
-    @property
-    def violations(self) -> tuple[str, ...]:
-        """The tests that speak against the claim, by name; the structural checks come last."""
-        tests = (
-            ("one-run", self.one_run_p_e12, ONE_RUN_LEVEL),
-            ("z-test", self.z_p_e12, TEST_LEVEL),
-            ("sentinels", self.sentinel_p_e12, TEST_LEVEL),
-        )
-        return (
-            *(name for name, p, level in tests if p < level * _E12),
-            *(name for name in self.structural.split(STRUCTURAL_SEPARATOR) if name),
-        )
-
-    @property
-    def passes(self) -> bool:
-        """Whether nothing speaks against the claim."""
-        return not self.violations
-
-
-def _check_ints(value: object, *, but: str = "") -> None:
-    for field in fields(value):  # type: ignore[arg-type]  # called with dataclasses only
-        if field.name != but and type(getattr(value, field.name)) is not int:
-            raise TypeError(f"{field.name} must be an int")
 
 
 def _at_least(successes: int, trials: int, chance: float) -> float:

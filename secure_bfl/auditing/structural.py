@@ -5,6 +5,7 @@ calls with the same bytes holds no noise at all: it is the integer contribution 
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -16,6 +17,8 @@ import numpy as np
 from protocols.arrays import Float64Array, Int64Array
 from protocols.dp import DiscreteGaussian, Mode, Noise, poisson_sample, privatize, privatize_share
 from protocols.dp.auditing import STRUCTURAL_LEVEL, correlation_p_value, sampling_p_value
+from protocols.grid import Grid
+from protocols.packing import digit_width
 
 from ..local_training import Learner, Records, train_round
 from ..model import GlobalModel, linear_layout
@@ -30,6 +33,9 @@ _NORM_PROBES: Final = 16
 _BASE_RECORDS: Final = 8
 _SAMPLING_PROBES: Final = 32
 _FULL_BATCH_PROBES: Final = 2
+_SIZE_VARIANCE: Final = 8
+_MOST_COPIES: Final = 64
+_PROBE_VALUE_BITS: Final = 32
 _FULL_BATCH: Final = 1_000_000
 _KNOWN_VALUES: Final = 256
 _KNOWN_NOISE: Final = (
@@ -167,11 +173,16 @@ def _other_batches_are_refused(plan: FederationPlan) -> bool:
 def _samples_are_poisson(plan: FederationPlan, draw: Draw) -> bool:
     """Count whom each sample holds: canaries show by their own coordinates, exactly, once the noise is taken out."""
     plan = replace(plan, momentum_milli=0)
+    if plan.mode != Mode.LOCAL:  # room for any number of records
+        grid = Grid(_PROBE_VALUE_BITS, 0)
+        plan = replace(plan, value_bits=grid.value_bits, digit_width=digit_width(grid, plan.clients))
     canaries = Canaries(np.ones(_PROBED_FEATURES, dtype=np.bool_))
-    everybody = canaries.records(0, 1)
+    single, copies = canaries.records(0, 1), _copies(plan.mechanism.sampling_rate)
+    everybody = Records(np.repeat(single.features, copies, axis=0), np.repeat(single.labels, copies))
     unit = float(contribution(plan.clip_units))
     if plan.mode == Mode.LOCAL:
         unit *= plan.learning_rate_micro / 1_000_000 * plan.unit / plan.expected_batch / plan.grid.step
+    trials = len(everybody.labels) * plan.round_event.steps
     sizes = []
     for _ in range(_FULL_BATCH_PROBES if plan.sampling_rate_ppm == _FULL_BATCH else _SAMPLING_PROBES):
         rand = draw(32)
@@ -180,11 +191,16 @@ def _samples_are_poisson(plan: FederationPlan, draw: Draw) -> bool:
             for part in (everybody, _no_records(plan))
         )
         times = np.rint(np.abs(canaries.scores((with_them - without).astype(np.float64))) / unit)
-        if times.max() > plan.round_event.steps:
-            return False
         sizes.append(int(times.sum()))
-    trials = np.full(len(sizes), _PROBED_FEATURES * plan.round_event.steps, dtype=np.int64)
-    return sampling_p_value(np.array(sizes, dtype=np.int64), trials, plan.sampling_rate_ppm) >= STRUCTURAL_LEVEL
+    if max(sizes) > trials:
+        return False
+    found, records = np.array(sizes, dtype=np.int64), np.full(len(sizes), trials, dtype=np.int64)
+    return sampling_p_value(found, records, plan.sampling_rate_ppm) >= STRUCTURAL_LEVEL
+
+
+def _copies(rate: float) -> int:
+    """How many records have each feature, so that the sizes of samples vary enough to tell them from fixed ones."""
+    return min(_MOST_COPIES, math.ceil(_SIZE_VARIANCE / (_PROBED_FEATURES * rate * (1 - rate)))) if rate < 1 else 1
 
 
 @lru_cache(maxsize=4)

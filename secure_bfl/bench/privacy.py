@@ -19,6 +19,7 @@ from protocols.dp.clipping import Rows
 from ..adapters.opacus import GradientEngine
 from ..adapters.rows import GradientRows
 from ..datasets import Dataset, load
+from ..model import GlobalModel
 from ..plan import FederationPlan
 from ..report import build
 from .clocks import CpuClock, cpu_seconds
@@ -27,7 +28,7 @@ from .machine import Machine, load_average
 from .privacy_facts import long_run
 from .privacy_figures import Accuracy, PrivacyFigures, PrivacySetting
 from .privacy_peers import BATCH, FEATURES, network, numpy_normal, one_thread, opacus_step, opendp_seconds
-from .privacy_training import central, federated
+from .privacy_training import accuracy_of, central, federated
 
 __all__ = ["bench_privacy"]
 
@@ -134,7 +135,7 @@ def _steps(setting: PrivacySetting, clock: CpuClock) -> int:
                 ours()
             with clock("opacus"):
                 theirs()
-    return engine.dim
+    return len(vector)
 
 
 def _distinct(count: int) -> list[PrivacyEvent]:
@@ -143,9 +144,9 @@ def _distinct(count: int) -> list[PrivacyEvent]:
 
 
 def _trained(
-    plan: FederationPlan, datas: Sequence[Dataset], train: Callable[[FederationPlan, Dataset], Any]
+    plan: FederationPlan, datas: Sequence[Dataset], train: Callable[[FederationPlan, Dataset], GlobalModel]
 ) -> Accuracy:
-    found = [train(plan, data).accuracy(data.held_out.features, data.held_out.labels) for data in datas]
+    found = [accuracy_of(train(plan, data), data) for data in datas]
     return Accuracy.of(found, rounds=plan.rounds, noise_multiplier=plan.noise_multiplier_milli / 1000)
 
 

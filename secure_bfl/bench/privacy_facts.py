@@ -61,6 +61,7 @@ def long_run(rounds: int, clients: int) -> ReportFacts:
         rounds=tuple(finished),
         mode="distributed",
         honest_minimum=honest,
+        colluders=0,
         sentinels=_SENTINELS,
     )
 

@@ -90,7 +90,7 @@ def opacus_step(hidden: int, rows: Float64Array, classes: Int64Array) -> Callabl
         optimizer.zero_grad()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            nn.functional.cross_entropy(model(features), labels).backward()
+            nn.functional.cross_entropy(model(features), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step

@@ -23,7 +23,7 @@ from ..plan import FederationPlan
 from ..records import Records
 from ..results import apply_sum
 
-__all__ = ["central", "federated"]
+__all__ = ["accuracy_of", "central", "federated"]
 
 
 def federated(plan: FederationPlan, data: Dataset, contributors: Sequence[int] | None = None) -> GlobalModel:
@@ -85,3 +85,8 @@ def _joined(data: Dataset) -> Records:
         np.concatenate([share.features for share in data.shares]),
         np.concatenate([share.labels for share in data.shares]),
     )
+
+
+def accuracy_of(model: GlobalModel, data: Dataset) -> float:
+    """The share of the held-out records that a linear model predicts right."""
+    return model.accuracy(data.held_out.features.astype(np.float64), data.held_out.labels)

@@ -143,19 +143,25 @@ class Chain:
         return merged(event for events in self._spent.values() for event in events)
 
     def _gate(self, event: PrivacyEvent, run: Beginning) -> None:
-        """Refuse a step of this run that the budget does not allow.
+        """Refuse a step of this run, within its schedule, that the budget does not allow.
 
         As long as no other run has reserved anything, all that was released is in the schedule that this one committed
-        to before, and the tight value counts.
+        to before, and the tight value counts: that of the whole schedule if the budget allows all of it, as a part of
+        it costs no more, which saves a computation a round.
         """
-        others = any(spent for other, spent in self._spent.items() if other != run.run)
-        gate(
-            [*self._all(), event],
-            epsilon_budget=self.budget.epsilon,
-            delta=self.budget.delta,
-            dim=max(each.dim for each in (run, *self._runs.values())),
-            schedule=None if others else run.schedule,
-        )
+        dim = max(each.dim for each in (run, *self._runs.values()))
+
+        def check(events: Iterable[PrivacyEvent], schedule: tuple[PrivacyEvent, ...] | None) -> None:
+            budget = self.budget
+            gate(events, epsilon_budget=budget.epsilon, delta=budget.delta, dim=dim, schedule=schedule)
+
+        if any(spent for other, spent in self._spent.items() if other != run.run):
+            check([*self._all(), event], None)
+            return
+        try:
+            check(run.schedule, run.schedule)
+        except PrivacyError:
+            check([*self._all(), event], run.schedule)
 
     def require(self, dataset: str, unit: str, budget: Budget | None) -> None:
         """The chain is the one that was asked for.

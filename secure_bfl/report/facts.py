@@ -190,6 +190,7 @@ class ReportFacts:
     """
 
     origin: str
+    mode: str
     log_size: int
     log_root: bytes
     genesis: bytes
@@ -207,6 +208,9 @@ class ReportFacts:
     threshold: int
     certificate_quorum: int
     minimum_clients: int
+    honest_minimum: int
+    colluders: int
+    sentinels: int
     suite: str
     ring_degree: int
     smudging_lambda: int
@@ -215,15 +219,11 @@ class ReportFacts:
     rounds: tuple[RoundFacts, ...]
     accuracy_ppm: int | None = None
     void_rounds: tuple[VoidRound, ...] = ()
-    mode: str = "local"
-    honest_minimum: int = 1
-    colluders: int = 0
-    sentinels: int = 0
     unit_text: str = ""
     audits: tuple[AuditFacts, ...] = ()
 
     def __post_init__(self) -> None:
-        for text in ("origin", "dataset", "suite"):
+        for text in ("origin", "dataset", "suite", "mode"):
             check_text(text, getattr(self, text))
         for digest in ("log_root", "genesis", "key_digest"):
             check_digest(digest, getattr(self, digest))
@@ -234,7 +234,7 @@ class ReportFacts:
         if self.threshold > self.members:
             raise ValueError(f"threshold must be at most members = {self.members}, got {self.threshold}")
         if self.mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {str(self.mode)[:40]!r}")
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {self.mode[:40]!r}")
         if self.mode == "local" and self.honest_minimum != 1:
             raise ValueError(f"honest_minimum must be 1 in local mode, got {self.honest_minimum}")
         if self.mode != "local" and self.minimum_clients < self.honest_minimum + self.colluders:

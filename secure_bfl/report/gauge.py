@@ -30,8 +30,8 @@ class _Band:
 def band(coordinates: int) -> _Band:
     """The range in which observed over planned noise variance lies with probability `BAND`, if the noise is right.
 
-    Chi-squared quantiles over their degrees by Wilson and Hilferty (1931), for a picture: within 0.2 % from 30
-    coordinates on. The p-values beside it are exact.
+    Chi-squared quantiles over their degrees by Wilson and Hilferty (1931), for a picture: within 0.2 % from 256
+    coordinates on, within 2 % from 30 on. The p-values beside it are exact.
     """
     spread = math.sqrt(2 / (9 * coordinates))
     middle = 1 - 2 / (9 * coordinates)

@@ -95,7 +95,13 @@ def _html_block(block: Block) -> list[str]:
             return _html_table(block)
         case Figure(svg, caption, table):
             alternative = ["<details><summary>The same as a table</summary>", *_html_table(table), "</details>"]
-            return ["<figure>", svg, f"<figcaption>{escape(caption)}</figcaption>", *alternative, "</figure>"]
+            return [
+                "<figure>",
+                f'<div class="pan">{svg}</div>',
+                f"<figcaption>{escape(caption)}</figcaption>",
+                *alternative,
+                "</figure>",
+            ]
 
 
 def _html_section(section: Section) -> list[str]:

@@ -57,6 +57,7 @@ figure { margin: 1.4rem 0 1.8rem; padding: 1.1rem 1.2rem .9rem; background: var(
   border-radius: 14px; break-inside: avoid; }
 figcaption { color: var(--soft); font-size: .92rem; margin-top: .3rem; }
 details { margin-top: .5rem; font-size: .92rem; } summary { color: var(--soft); cursor: pointer; }
+.pan { overflow-x: auto; }
 .plot { display: block; width: 100%; height: auto; font-family: var(--sans); }
 .plot .grid { stroke: var(--rule); stroke-width: 1; } .plot .axis { stroke: var(--soft); stroke-width: 1; }
 .plot .tick { fill: var(--soft); font-size: 12.5px; } .plot .name { fill: var(--soft); font-size: 13px; }
@@ -75,12 +76,16 @@ details { margin-top: .5rem; font-size: .92rem; } summary { color: var(--soft); 
 .plot .dot.bad { fill: var(--bad); }
 footer { margin-top: 3.5rem; padding-top: 1.1rem; border-top: 1px solid var(--rule); color: var(--soft);
   font-size: .88rem; overflow-wrap: anywhere; }
-@media (max-width: 34rem) { body { font-size: 16px; } main { padding: 2rem 1rem 3rem; } h1 { font-size: 1.8rem; } }
+@media (max-width: 34rem) {
+  body { font-size: 16px; } main { padding: 2rem 1rem 3rem; } h1 { font-size: 1.8rem; }
+  .plot { min-width: 640px; }
+}
 @media print {
   :root { --paper: #fff; --card: #fff; --ink: #000; --soft: #444; --rule: #bbb; --faint: #eee; --curve: #1f5a7d;
     --wash: #e4edf3; --budget: #8a3d1f; --good: #22573c; --bad: #8c221b; }
   body { font-size: 10.5pt; } main { max-width: none; padding: 0; }
-  h2 { break-after: avoid; } tr, .hero { break-inside: avoid; } .wide { overflow: visible; }
+  h2 { break-after: avoid; } tr, .hero { break-inside: avoid; }
+  .wide, .pan { overflow: visible; } .plot { min-width: 0; }
   details::details-content { content-visibility: visible; height: auto; } summary { list-style: none; }
 }
 """

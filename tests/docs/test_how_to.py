@@ -58,6 +58,13 @@ def test_keep_an_odometer() -> None:
     assert (names["rounds_left"], len(names["odometer"].status.budgets)) == (7, 2)  # type: ignore[attr-defined]
 
 
+def test_train_your_own_network() -> None:
+    names = run("train-your-own-network.md")
+    assert float(str(names["accuracy"])) > 0.7, "the records' words allow 0.87"
+    assert names["plan"].privacy.spent() <= 8  # type: ignore[attr-defined]  # names of the page
+    names["learner"].build(names["low_rank"])  # type: ignore[attr-defined]
+
+
 def test_every_page_with_code_is_run() -> None:
     """A new page gets a test here, or is run where its parties are."""
     with_code = {page.name for page in FOLDER.glob("*.md") if "```python" in page.read_text(encoding="utf-8")}
@@ -69,4 +76,5 @@ def test_every_page_with_code_is_run() -> None:
         "run-on-postgresql.md",
         "tenseal-clients.md",
         "threshold-ckks.md",
+        "train-your-own-network.md",
     }

@@ -14,13 +14,14 @@ import numpy as np
 from ledger import DecodeError as LedgerDecodeError
 from ledger import StoreError, Value, cbor
 from protocols.dp import PrivacyEvent
-from protocols.errors import CapacityError, DecodeError, KeyGenerationError
+from protocols.errors import CapacityError, DecodeError, KeyGenerationError, PrivacyError
 from secure_bfl.errors import ChainError, KeystoreError, OutputError, StateError
 from secure_bfl.journal import SqliteJournal
 from secure_bfl.keystore import Keystore, _parse
 from secure_bfl.messages import BODIES, Body
 from secure_bfl.model import GlobalModel, linear_layout, parameters_of
-from secure_bfl.odometer import FileOdometer
+from secure_bfl.odometer import Budget, FileOdometer
+from secure_bfl.odometer.lines import START, Opening, encode_line
 from secure_bfl.plan import FederationPlan
 from secure_bfl.report import compare
 from secure_bfl.sealing import PUBLIC_KEY_BYTES, SealingKey, check_public_key, seal
@@ -291,7 +292,7 @@ EVENT = PrivacyEvent(noise_multiplier_milli=4000, sampling_rate_ppm=10_000, step
 
 
 def opened_odometer(path: Path) -> FileOdometer:
-    return FileOdometer(path, unit="digits/client-1/record", epsilon=8.0, delta=1e-5, dim=650)
+    return FileOdometer(path, dataset="digits/client-1", unit="record", epsilon=8.0, delta=1e-5, dim=650)
 
 
 def read_odometer(data: bytes) -> None:
@@ -301,17 +302,26 @@ def read_odometer(data: bytes) -> None:
     odometer.close()
     kept = path.read_bytes()
     assert data.startswith(kept)
-    assert len(odometer.reservations) == kept.count(b"\n")
+    assert len(odometer.reservations) == kept.count(b'"kind":"reserve"')
     assert all(type(r.round) is int and len(r.run) == 32 for r in odometer.reservations)
+    assert all(len(r.upload) == 32 and r.size > 0 for r in odometer.reservations if r.upload is not None)
+    assert sum(event.steps for event in odometer.status.events) == sum(r.event.steps for r in odometer.reservations)
 
 
 def odometer_seeds() -> Sequence[bytes]:
     path = emptied("seed") / "odometer.jsonl"
+    opening = Opening("digits/client-1", "record", Budget.of(8.0, 1e-5), bytes(16))
+    path.write_bytes(encode_line(opening, START))
     odometer = opened_odometer(path)
-    for number in range(1, 4):
-        odometer.reserve(bytes(32), number, EVENT)
+    odometer.begin(bytes(32), [EVENT] * 10)
+    odometer.reserve(bytes(32), 1, EVENT)
+    odometer.persist(bytes(32), 1, bytes(32), 1000)
+    odometer.commit(bytes(32), 1, 17)
+    odometer.reserve(bytes(32), 2, EVENT)
     odometer.close()
-    return [path.read_bytes()]
+    data = path.read_bytes()
+    ends = [end for end, byte in enumerate(data, start=1) if byte == ord("\n")]
+    return [data, *(data[:end] for end in ends)]  # each kind of line is the last one once
 
 
 def other_odometer(rng: Random, data: bytes) -> bytes:
@@ -378,8 +388,9 @@ def federation_targets() -> Iterator[Target]:
     )  # fmt: skip
     yield Target("journal", read_journal, (StoreError, StateError), journal_seeds, share=0.1, slack=1 << 17)
     yield Target(
-        "odometer", read_odometer, (ChainError,), odometer_seeds, other_odometer, share=0.3, slack=1 << 17, multiple=40
-    )
+        "odometer", read_odometer, (ChainError, PrivacyError, StateError), odometer_seeds, other_odometer,
+        share=0.3, slack=1 << 17, multiple=40,
+    )  # fmt: skip
     yield Target(
         "workspace.mark",
         claim_folder,

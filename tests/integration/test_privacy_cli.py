@@ -204,21 +204,12 @@ def test_the_selftest_passes_here() -> None:
 
 @pytest.mark.parametrize(("name", "code"), [("_closed_form", 4), ("_chi_square", 6)])
 def test_a_failed_selftest_has_its_own_exit_code(name: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for other in ("_other_accountants", "_known_sgd", "_wide_noise", "_closed_form", "_chi_square"):
-        outcome = (other != name, "as the test says")
-        check = _outcome(outcome, f"{other} as it would be.")
-        monkeypatch.setattr(checks, other, check)
+    for slow in ("_other_accountants", "_known_sgd"):
+        monkeypatch.setattr(checks, slow, lambda: (True, "skipped"))
+    monkeypatch.setattr(checks, name, lambda: (False, "as the test says"))
     answer = privacy("selftest")
     assert answer.code == code
-    assert f"FAIL  {name} as it would be: as the test says" in answer.out
-
-
-def _outcome(outcome: tuple[bool, str], told: str) -> object:
-    def check() -> tuple[bool, str]:
-        return outcome
-
-    check.__doc__ = told
-    return check
+    assert re.search(r"^FAIL  .*: as the test says$", answer.out, re.MULTILINE)
 
 
 # status and can-i-run

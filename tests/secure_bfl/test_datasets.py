@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from protocols.dp import Mode
 from secure_bfl import datasets
 from secure_bfl.datasets import DATASETS, load
 from secure_bfl.errors import DatasetError
-from secure_bfl.local_training import Records
-from secure_bfl.training import TRAINING
+from secure_bfl.records import Records
+from secure_bfl.training import settings
 
 BUILT_IN = ("digits", "breast-cancer")
 
@@ -30,14 +31,14 @@ def rows(records: tuple[Records, ...] | list[Records]) -> list[bytes]:
 @pytest.mark.parametrize("clients", [2, 3, 10])
 def test_shares_are_even_disjoint_and_cover_everything(name: str, clients: int) -> None:
     dataset, whole = load(name, clients), load(name, 1).shares[0]
-    training = TRAINING[name]
+    training = settings(name, Mode.LOCAL)
     sizes = [len(share.labels) for share in dataset.shares]
     assert len(sizes) == clients
     assert max(sizes) - min(sizes) <= 1
     assert sum(sizes) == training.records
     assert rows(list(dataset.shares)) == rows([whole]), "each record in exactly one share"
     for share in (*dataset.shares, dataset.held_out):
-        assert share.features.shape == (len(share.labels), training.features)
+        assert share.features.shape == (len(share.labels), *training.record_shape)
         assert set(share.labels.tolist()) == set(range(training.classes)), "every client sees every class"
         assert np.isfinite(share.features).all()
         assert not share.features.flags.writeable
@@ -54,10 +55,10 @@ def test_loading_is_deterministic(name: str) -> None:
         assert np.array_equal(a.labels, b.labels)
 
 
-def test_digits_are_centred_rows_of_length_one() -> None:
+def test_digits_are_centred_rows_of_length_four() -> None:
     features = load("digits", 1).shares[0].features
     assert np.allclose(features.mean(axis=1), 0)
-    assert np.allclose(np.linalg.norm(features, axis=1), 1)
+    assert np.allclose(np.linalg.norm(features, axis=1), 4)
 
 
 def test_a_row_without_content_stays_zero() -> None:
@@ -70,6 +71,14 @@ def test_cancer_is_scaled_by_public_ranges_only() -> None:
     assert np.abs(features).max() < 10
     assert (np.abs(features) <= 1).mean() > 0.9
     assert np.abs(features).max() > 1, "not scaled to the records' own range"
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_another_split_holds_out_other_records(name: str) -> None:
+    one, two = load(name, 2), load(name, 2, split=1)
+    assert len(one.held_out.labels) == len(two.held_out.labels)
+    assert set(rows([one.held_out])) != set(rows([two.held_out]))
+    assert rows([*one.shares, one.held_out]) == rows([*two.shares, two.held_out])
 
 
 def test_the_order_is_mixed() -> None:
@@ -108,7 +117,7 @@ def test_fashion_is_read(folder: Path) -> None:
     assert [len(share.labels) for share in dataset.shares] == [4, 4, 4]
     assert dataset.held_out.features.shape == (5, 784)
     assert sorted(np.concatenate([s.labels for s in dataset.shares]).tolist()) == [0, 0, 1, 1, *range(2, 10)]
-    assert np.allclose(np.linalg.norm(dataset.held_out.features, axis=1), 1)
+    assert np.allclose(np.linalg.norm(dataset.held_out.features, axis=1), 4)
 
 
 def test_fashion_that_is_not_installed(folder: Path) -> None:
@@ -122,6 +131,45 @@ def test_images_and_labels_must_be_as_many(folder: Path) -> None:
     labels.write_bytes(gzip.compress(idx(np.zeros(11, np.uint8))))
     with pytest.raises(DatasetError, match="12 images of train, 11 labels"):
         load("fashion-mnist", 2)
+
+
+def test_scattering_features_are_computed_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "features"
+    computed = load("fashion-mnist-scattering", 3)
+    first = load("fashion-mnist-scattering", 3, cache=cache)
+    assert len(list(cache.iterdir())) == 2, "no file is left half written"
+    monkeypatch.setattr(datasets, "features", None)  # from here on nothing can be computed
+    again = load("fashion-mnist-scattering", 3, cache=cache)
+    for a, b, c in zip(computed.shares, first.shares, again.shares, strict=True):
+        assert np.array_equal(a.features, b.features)
+        assert np.array_equal(b.features, c.features)
+        assert np.array_equal(b.labels, c.labels)
+    assert computed.held_out.features.shape == (5, 768)
+    assert np.allclose(np.linalg.norm(computed.held_out.features, axis=1), 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"nothing", "cannot be read"),
+        (np.zeros((12, 768), np.float64), "does not hold the features of 12 images"),
+        (np.zeros((11, 768), np.float32), "does not hold the features of 12 images"),
+        (np.array([[None]], dtype=object), "cannot be read"),
+    ],
+    ids=("noise", "doubles", "too few", "objects"),
+)
+def test_a_broken_cache_is_refused(
+    folder: Path, tmp_path: Path, content: "bytes | np.ndarray[tuple[int, ...], np.dtype[np.generic]]", message: str
+) -> None:
+    cache = tmp_path / "features"
+    load("fashion-mnist-scattering", 3, cache=cache)
+    for path in cache.iterdir():
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            np.save(path, content, allow_pickle=True)
+    with pytest.raises(DatasetError, match=message):
+        load("fashion-mnist-scattering", 3, cache=cache)
 
 
 GOOD = idx(np.zeros((2, 28, 28), np.uint8))

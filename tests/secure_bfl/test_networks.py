@@ -174,6 +174,19 @@ def test_a_base_that_is_not_agreed() -> None:
         Learner(data, lambda: nothing, base_digest(module)).build(plan)
 
 
+def test_what_a_learner_is_made_of() -> None:
+    data = shares_of(MAIN["mlp"])[0]
+    with pytest.raises(TypeError, match="not the network itself"):
+        Learner(data, mlp())
+    with pytest.raises(TypeError, match="the function that builds"):
+        Learner(data, "mlp")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="has Records"):
+        Learner(data.features)  # type: ignore[arg-type]
+    for base in (bytes(31), "00" * 32):
+        with pytest.raises(TypeError, match="32 bytes"):
+            Learner(data, mlp, base)  # type: ignore[arg-type]
+
+
 def test_check_network_needs_no_records() -> None:
     for name in MAIN:
         check_network(plan_of(name, Mode.DISTRIBUTED), built(name))

@@ -2,13 +2,13 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from protocols.dp import PrivacyEvent, epsilon_pld, epsilon_rdp
+from protocols.dp import PrivacyEvent, epsilon_pld, epsilon_rdp, gate
 from protocols.errors import PrivacyError
 from secure_bfl.errors import StateError
 from secure_bfl.odometer import Budget, FileOdometer, MemoryOdometer, Odometer, read_odometer
@@ -158,6 +158,22 @@ def test_one_run_has_the_tight_value(odometer: MemoryOdometer | FileOdometer) ->
     assert odometer.reserve(RUN, TIGHT, EVENT) == kept[-1], "a retry costs nothing"
     assert odometer.status.spent.method == "tight"
     assert odometer.status.spent.epsilon == epsilon_pld([EVENT] * TIGHT, DELTA, dim=DIM)
+
+
+def test_a_planned_run_is_never_stopped_and_computes_its_epsilon_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[PrivacyEvent, ...]] = []
+
+    def recorded(events: Iterable[PrivacyEvent], **named: Any) -> float:
+        asked.append(tuple(events))
+        return gate(asked[-1], **named)
+
+    monkeypatch.setattr("secure_bfl.odometer.chain.gate", recorded)
+    odometer, whole = memory(), (PrivacyEvent(10_000, 1_000_000, 10 * TIGHT),)
+    odometer.begin(RUN, whole)
+    spent(odometer, RUN, TIGHT)
+    assert set(asked) == {whole}
+    with pytest.raises(StateError, match="outside the schedule"):
+        odometer.reserve(RUN, TIGHT + 1, EVENT)
 
 
 def test_a_second_run_shares_the_budget_by_the_renyi_value(odometer: MemoryOdometer | FileOdometer) -> None:

@@ -60,11 +60,6 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ),
     ({"digit_bits": 19}, CapacityError, r"10 clients of \d+-bit values need digits of \d+ bits, the plan has 19"),
     ({"digit_bits": MAX_DIGIT_WIDTH + 1}, CapacityError, f"at most {MAX_DIGIT_WIDTH}"),
-    (
-        {"rounds": MAX_ROUNDS, "training": replace(training_of("digits", Mode.DISTRIBUTED), record_shape=(200_000,))},
-        CapacityError,
-        r"at most 2\^-\d+, where at most 2\^-40 is demanded",
-    ),
 ]
 
 
@@ -250,6 +245,13 @@ def test_a_large_model_takes_the_larger_ring() -> None:
     plan = FederationPlan.create("wide", training=wide)
     assert plan.ring_degree == 16384
     assert plan.blocks == -(-plan.parameters // plan.layout.values_per_block)
+
+
+def test_a_long_run_takes_a_ring_with_room_for_its_smudging() -> None:
+    short, long = FederationPlan.create(rounds=40), FederationPlan.create(rounds=MAX_ROUNDS)
+    assert (short.ring_degree, long.ring_degree) == (8192, 16384)
+    with pytest.raises(CapacityError, match=r"at most 2\^-\d+, where at most 2\^-40 is demanded"):
+        replace(long, ring_degree=8192)
 
 
 def test_a_committee_of_any_size_up_to_32() -> None:

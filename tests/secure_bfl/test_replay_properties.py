@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 import secure_bfl
 from ledger import Log, MemoryStore, SigningKey, SqliteStore, parse_entry
 from ledger.store import Store
-from secure_bfl.messages import BODIES, BlobRelease, Genesis, KeyRevocation, KeyRotation, Kind
+from protocols.dp import Mode
+from secure_bfl.messages import BODIES, BlobRelease, Genesis, KeyRevocation, KeyRotation, Kind, PrivacyAudit
 from secure_bfl.plan import FederationPlan
 from secure_bfl.possession import claim_key
 from secure_bfl.replay import Ignored, Replay
 from secure_bfl.rules import rule
-from secure_bfl.training import TRAINING
+from secure_bfl.training import settings as settings_of
 from tests.secure_bfl.federation import digest
 from tests.secure_bfl.script import Script, State
 
@@ -46,7 +47,7 @@ class Everything:
 
 
 def keys_entry(script: Script, draw: st.DrawFn) -> bytes:
-    """A rotation, a revocation, a vote or a release: right or wrong, by anybody, with any key."""
+    """A rotation, a revocation, a vote, a release or an audit: right or wrong, by anybody, with any key."""
     names = sorted(script.identities)
     party, sender = draw(st.sampled_from(names)), draw(st.sampled_from(names))
     number, new = draw(st.integers(-1, 3)), draw(st.sampled_from(KEYS))
@@ -61,6 +62,7 @@ def keys_entry(script: Script, draw: st.DrawFn) -> bytes:
                 KeyRevocation(party, number, claim.key, claim.proof, "lost"),
                 KeyRevocation(sender, number, b"", b"", "lost"),
                 BlobRelease(number, closed),
+                PrivacyAudit(1000, 10**7, 9, 5, number + 2, 0, 1, 1, 1, 1, ()),
             ]
         )
     )
@@ -207,12 +209,12 @@ def test_every_rule_is_in_a_module_that_was_looked_at() -> None:
 
 # Bytes on the ledger.
 
-GROWING = {  # fields whose size depends on how many parties there are, never on the model
+GROWING = {  # fields whose size depends on how many parties, other runs or failed checks there are, never on the model
     "Genesis.plan", "Genesis.parties", "KeyCommit.parts", "KeyReveal.addends", "KeyCheck.pairs", "KeyAnswer.answers",
     "KeyOpen.seeds", "CommitteeChange.parties", "CommitteeChange.active", "ChangeCertificate.certificate",
     "RoundClose.cohort", "DecryptionRequest.active", "DecryptionRequest.certificate", "PieceCheck.fingerprints",
     "UpdateCommit.data", "Complaint.sealing_seed", "KeyRevocation.key", "KeyRevocation.proof", "KeyRevocation.party",
-    "KeyRevocation.reason", "RoundVoid.reason", "Genesis.origin",
+    "KeyRevocation.reason", "RoundVoid.reason", "Genesis.origin", "BudgetSpend.others", "PrivacyAudit.structural",
 }  # fmt: skip
 
 
@@ -229,7 +231,7 @@ def test_no_field_of_an_entry_grows_with_the_model() -> None:
 
 def plan_of(features: int) -> FederationPlan:
     """A plan of features x 10 + 10 parameters."""
-    training = dataclasses.replace(TRAINING["digits"], features=features)
+    training = dataclasses.replace(settings_of("digits", Mode.DISTRIBUTED), record_shape=(features,))
     return FederationPlan.create(
         "digits", clients=3, members=4, threshold=2, rounds=2, minimum_clients=2, training=training
     )

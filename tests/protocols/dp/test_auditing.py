@@ -277,6 +277,12 @@ def test_poisson_samples_pass_and_others_do_not() -> None:
     assert sampling_p_value(0 * records, records, 100_000) < 1e-9, "nobody"
 
 
+def test_rare_records_are_counted_in_total_only() -> None:
+    records = np.full(32, 64, dtype=np.int64)
+    assert sampling_p_value(0 * records, records, 1000) > 0.1, "equal sizes are likely here"
+    assert sampling_p_value(np.full(32, 3, dtype=np.int64), records, 1000) < 1e-9
+
+
 def test_a_full_batch_is_everybody() -> None:
     records = np.array([3, 5], dtype=np.int64)
     assert sampling_p_value(records, records, 1_000_000) == 1

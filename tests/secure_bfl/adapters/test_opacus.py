@@ -204,6 +204,18 @@ def test_padding_learns_nothing() -> None:
     assert GradientEngine(Text(padding=None)).compute(values, labels, np.arange(6))[:, :5].any()
 
 
+def test_gradients_that_opacus_keeps_to_itself_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = dict(GradSampleModule.GRAD_SAMPLERS)
+
+    def elsewhere(layer: Any, activations: Any, backprops: Any) -> Any:
+        del layer.weight._current_grad_sample
+        return rules[nn.Linear](layer, activations, backprops)
+
+    monkeypatch.setattr(opacus._PerRecord, "GRAD_SAMPLERS", {**rules, nn.Linear: elsewhere})
+    model, (features, labels) = network(), batch(4)
+    assert np.abs(per_record_gradients(model, features, labels) - one_by_one(model, features, labels)).max() < 1e-6
+
+
 def test_nothing_of_opacus_is_changed_for_others() -> None:
     rules = GradSampleModule.GRAD_SAMPLERS
     assert rules[nn.Embedding].__module__.startswith("opacus.")

@@ -145,7 +145,7 @@ def any_batch(patch: pytest.MonkeyPatch) -> None:
 
 def size_in_a_sentinel(patch: pytest.MonkeyPatch) -> None:
     """Something about the data where only noise should be."""
-    share = local_training.privatize_share
+    share = shares.privatize_share
 
     def leaky(gradients: Any, sample: PoissonSample, *arguments: Any, **named: Any) -> Any:
         size = sample.size

@@ -97,9 +97,9 @@ def test_each_canary_is_at_one_client() -> None:
 
 def test_a_guess_abstains_in_the_middle() -> None:
     canaries = Canaries(np.arange(20) % 2 == 0)
-    right = canaries.guess(canaries.included * 10.0 + np.arange(20) / 100, 6)
+    right = canaries.guess(np.where(canaries.included, 10.0, 0.0) + np.arange(20, dtype=np.float64) / 100, 6)
     assert (right.canaries, right.guesses, right.correct) == (20, 6, 6)
-    wrong = canaries.guess(-10.0 * canaries.included, 20)
+    wrong = canaries.guess(np.where(canaries.included, -10.0, 0.0), 20)
     assert (wrong.guesses, wrong.correct) == (20, 0)
     one_end = np.zeros(20)
     one_end[0], one_end[2] = 1.0, -1.0  # both are in
@@ -178,6 +178,13 @@ def test_claims_that_differ_from_the_plan() -> None:
     shares = rehearsal.shares.copy()
     shares[1, 2, -256:] = shares[0, 5, -256:]
     assert structural_violations(replace(rehearsal, shares=shares), draw=draw) == ("noise-repeats",)
+
+
+@pytest.mark.parametrize("rate", [1, 1000, 20_000, 500_000, 999_000])
+def test_any_rate_can_be_audited(rate: int) -> None:
+    for mode in (Mode.DISTRIBUTED, Mode.LOCAL):
+        settings = replace(small(mode, sampling_rate_ppm=rate), canaries=64)
+        assert structural_violations(run(settings), draw=Seeded(8)) == ()
 
 
 def test_shares_of_another_shape() -> None:

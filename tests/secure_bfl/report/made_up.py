@@ -31,6 +31,7 @@ def federation(
         clients.append(ClientFacts(name, spends, uploads))
     base = ReportFacts(
         origin="ledger.example/digits",
+        mode="local",
         log_size=240,
         log_root=digest("root"),
         genesis=digest("genesis"),
@@ -48,6 +49,9 @@ def federation(
         threshold=3,
         certificate_quorum=4,
         minimum_clients=3,
+        honest_minimum=1,
+        colluders=0,
+        sentinels=0,
         suite="tckks-8192",
         ring_degree=8192,
         smudging_lambda=50,
@@ -115,13 +119,17 @@ def shared(mode: str = "distributed", **more: Any) -> ReportFacts:
     """Return facts of a mode with shares: three honest clients are needed for the noise, and one may be dishonest."""
     rate = 1_000_000 if mode == "client" else 100_000
     fields: dict[str, Any] = {
+        "noise": 4_000,
+        "rate": rate,
+        "steps": 1,
+        "epsilon_milli": 4_000,
         "mode": mode,
         "honest_minimum": 2,
         "colluders": 1,
         "unit_text": "one image of a digit" if mode == "distributed" else "",
         "audits": (audit(),),
     }
-    return with_sentinels(federation(noise=4_000, rate=rate, steps=1, epsilon_milli=4_000, **(fields | more)))
+    return with_sentinels(federation(**(fields | more)))
 
 
 OTHERS = (PrivacyEvent(noise_multiplier_milli=6_000, sampling_rate_ppm=200_000, steps=30),)

@@ -457,7 +457,8 @@ def test_a_round_with_shares_is_one_step_however_long_clients_train() -> None:
     built = build(shared("client", local_steps=7, done=2))
     assert built["mechanism"]["local_steps"] == 7
     assert built["mechanism"]["steps_per_round"] == 1
-    assert built["mechanism"]["all_spends_as_planned"] is False  # these spends are of seven steps each
+    assert built["mechanism"]["all_spends_as_planned"] is True
+    assert build(federation(done=2, local_steps=7))["mechanism"]["all_spends_as_planned"] is False
 
 
 def test_shares_are_described_by_what_one_client_adds() -> None:

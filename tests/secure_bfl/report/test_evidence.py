@@ -60,11 +60,11 @@ def test_a_local_sum_has_no_alarm_line() -> None:
     assert 'class="budget-step"' not in html(built)
 
 
-@pytest.mark.parametrize("coordinates", [30, 256, 10_000])
-def test_the_band_is_chi_squares(coordinates: int) -> None:
+@pytest.mark.parametrize(("coordinates", "error"), [(30, 2e-2), (256, 2e-3), (10_000, 1e-4)])
+def test_the_band_is_chi_squares(coordinates: int, error: float) -> None:
     found = band(coordinates)
-    assert found.low == pytest.approx(chi2.ppf((1 - BAND) / 2, coordinates) / coordinates, rel=5e-3)
-    assert found.high == pytest.approx(chi2.ppf((1 + BAND) / 2, coordinates) / coordinates, rel=5e-3)
+    assert found.low == pytest.approx(chi2.ppf((1 - BAND) / 2, coordinates) / coordinates, rel=error)
+    assert found.high == pytest.approx(chi2.ppf((1 + BAND) / 2, coordinates) / coordinates, rel=error)
 
 
 def test_an_audit_is_computed_again_from_its_counts() -> None:
@@ -80,7 +80,7 @@ def test_stated_figures_that_do_not_follow_are_replaced_and_named() -> None:
     assert not audit_agrees(lie)
     built = build(shared("client", audits=(lie,)))
     (row,) = built["evidence"]["audits"]
-    assert row["one_run_p"] < 1e-9
+    assert row["one_run_p"] < 1e-3
     assert row["epsilon_lower_bound"] > 3
     assert not row["follows_from_counts"]
     assert failed(built) == ["Every audit's figures follow from its counts."]
