@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Final, cast
 
 import numpy as np
@@ -170,17 +170,15 @@ def _local(
     start = np.concatenate([model.vector, np.zeros(plan.sentinels)])
     vector, velocity = start, np.zeros(plan.values)
     momentum, rate = plan.momentum_milli / 1000, plan.learning_rate_micro / 1_000_000
-    total: MechanismRecord | None = None
+    done = list[MechanismRecord]()
     for noise, seed in zip(noises, samplers, strict=True):
         sample = poisson_sample(len(records.labels), plan.mechanism, rand=seed)
         engine.load_flat(vector[: plan.parameters])
         released, record = privatize(_gradients(engine, records, sample), sample, plan.mechanism, noise)
         velocity = momentum * velocity + released.to_gradient(plan.expected_batch)
         vector = vector - rate * velocity
-        total = record if total is None else total.merge(record)
-    if total is None:
-        raise StateError("a round of training without a step")
-    return plan.grid.quantize(vector - start), total
+        done.append(record)
+    return plan.grid.quantize(vector - start), reduce(MechanismRecord.merge, done)
 
 
 def _distributed(

@@ -349,7 +349,8 @@ class FederationPlan(Body):
         mechanism = self.mechanism
         if self.mode != Mode.LOCAL:
             return contributors * float(mechanism.share_variance_units)
-        decay, weights = self.momentum_milli / 1000, []
+        decay = self.momentum_milli / 1000
+        weights: list[float] = []
         for _ in range(self.local_steps):
             weights.append(1.0 + decay * weights[-1] if weights else 1.0)
         step = self.learning_rate_micro / 1_000_000 * self.unit / self.expected_batch / self.grid.step

@@ -13,7 +13,7 @@ from .board import Board
 from .client import Client
 from .identity import Identity
 from .journal import MemoryJournal
-from .local_training import Learner, Records
+from .local_training import Learner
 from .member import KEY_STEPS, Member
 from .messages import Role
 from .model import GlobalModel
@@ -35,24 +35,28 @@ class Outcome:
     model: GlobalModel
 
 
-def run_round(plan: FederationPlan, records: Sequence[Records], *, blobs: Blobs, now: int) -> Outcome:
+def run_round(
+    plan: FederationPlan, learners: Sequence[Learner], *, blobs: Blobs, now: int, start: GlobalModel | None = None
+) -> Outcome:
     """Found a federation, generate its key, and run its first round.
 
-    `records` are the clients' data, one entry a client; `blobs` keeps what is too large for the log.
+    `learners` are the clients' records and network, one entry a client; `blobs` keeps what is too large for the log;
+    `start` is the model whose digest the plan names, by default zeros.
     Units: now in POSIX seconds, for the cosignatures.
 
     Raises:
-        ValueError: there are not as many records as clients.
+        ValueError: there are not as many learners as clients.
+        StateError: `start` is not the plan's first model.
     """
-    if len(records) != plan.clients:
-        raise ValueError(f"{len(records)} sets of records for {plan.clients} clients")
+    if len(learners) != plan.clients:
+        raise ValueError(f"{len(learners)} learners for {plan.clients} clients")
 
     # Everybody makes their own keys; the operator opens the log and writes the plan and the parties into it.
     operator = Operator(Identity.in_memory(OPERATOR, Role.OPERATOR))
     log = Log(MemoryStore(), f"secure-bfl/{operator.identity.note.public.hex()[:16]}", operator.identity.note)
     board = Board(log, blobs)
     members = [_member(number, log.verifier) for number in range(1, plan.members + 1)]
-    clients = [_client(number, plan, data) for number, data in enumerate(records, start=1)]
+    clients = [_client(number, plan, learner) for number, learner in enumerate(learners, start=1)]
     identities = [operator.identity, *(m.identity for m in members), *(c.identity for c in clients)]
     operator.found(board, plan, tuple(identity.party for identity in identities))
     witnesses = {member.name: member.witness for member in members}
@@ -63,7 +67,7 @@ def run_round(plan: FederationPlan, records: Sequence[Records], *, blobs: Blobs,
             step(member, board)
 
     # The round: clients train, add noise, encrypt and commit; the operator fixes who is in.
-    model = GlobalModel.zero(plan.tensors)
+    model = GlobalModel.zero(plan.tensors) if start is None else start
     operator.open_round(board, 1, model)
     for client in clients:
         client.update(board, 1, model)
@@ -86,7 +90,7 @@ def _member(number: int, log_key: VerifierKey) -> Member:
     return Member(identity, journal=MemoryJournal(), witness=witness)
 
 
-def _client(number: int, plan: FederationPlan, records: Records) -> Client:
+def _client(number: int, plan: FederationPlan, learner: Learner) -> Client:
     name = client_name(number)
     odometer = MemoryOdometer(
         dataset=f"{plan.dataset}/{name}",
@@ -95,4 +99,4 @@ def _client(number: int, plan: FederationPlan, records: Records) -> Client:
         delta=plan.delta,
         dim=plan.values,
     )
-    return Client(Identity.in_memory(name, Role.CLIENT), Learner(records), odometer=odometer, outbox=MemoryBlobs())
+    return Client(Identity.in_memory(name, Role.CLIENT), learner, odometer=odometer, outbox=MemoryBlobs())

@@ -15,6 +15,7 @@ from typing import Any, Final
 from .composition import RENYI_ORDERS, LossCurve, compose, renyi_divergences, snap
 from .events import PrivacyEvent
 from .gaussian import gaussian_delta, gaussian_epsilon
+from .mixture import group_distribution
 from .noise import MAX_DIM, MAX_DISTANCE
 
 __all__ = [
@@ -116,7 +117,9 @@ def totals(events: Iterable[PrivacyEvent]) -> Counter[PrivacyEvent]:
 
 
 def _charges(events: Iterable[PrivacyEvent]) -> _Charges:
-    return tuple(sorted(totals(events).items(), key=lambda item: (item[0].noise_multiplier_milli, item[0].sampling_rate_ppm)))
+    return tuple(
+        sorted(totals(events).items(), key=lambda item: (item[0].noise_multiplier_milli, item[0].sampling_rate_ppm))
+    )
 
 
 def check_delta(delta: float) -> float:
@@ -266,8 +269,4 @@ def _one_step(event: PrivacyEvent, group: int, interval: float) -> Any:
     sigma, rate = event.accounted_noise_multiplier, event.sampling_rate
     if group == 1 or event.sampling_rate_ppm == _FULL_BATCH:
         return pld.from_gaussian_mechanism(sigma / group, sampling_prob=rate, value_discretization_interval=interval)
-    present = range(group + 1)
-    chances = [math.comb(group, j) * rate**j * (1 - rate) ** (group - j) for j in present]
-    return pld.from_mixture_gaussian_mechanism(
-        sigma, [float(j) for j in present], chances, value_discretization_interval=interval
-    )
+    return group_distribution(sigma, rate, group, interval)

@@ -234,7 +234,8 @@ def sampling_p_value(sizes: npt.NDArray[np.int64], records: npt.NDArray[np.int64
 
     The total is binomial (exact, two-sided). Batches of a fixed size, as shuffling makes them, have the right total and
     vary too little: the squared deviations, over their variance, are compared with chi-squared (lower tail), of samples
-    whose size has a variance of at least 5, where that errs on the safe side. Bonferroni over the two. At a rate of 10^6 every record must be in every sample: 1 or 0.
+    whose size has a variance of at least 5, where that errs on the safe side. Bonferroni over the two. At a rate of
+    10^6 every record must be in every sample: 1 or 0.
 
     Shapes: sizes int64[n] found in the samples, records int64[n] to choose from.
 

@@ -4,7 +4,7 @@ Spec: dp §6 (v1).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from fractions import Fraction
 
@@ -172,6 +172,4 @@ class PrivacyPlan:
     def _events(self, event: PrivacyEvent, rounds: int | None) -> tuple[PrivacyEvent, ...]:
         rounds = self.rounds if rounds is None else rounds
         check_int("rounds", rounds, 0, self.rounds)
-        return (PrivacyEvent(event.noise_multiplier_milli, event.sampling_rate_ppm, rounds * self.steps),) * (
-            rounds > 0
-        )
+        return (replace(event, steps=rounds * self.steps),) if rounds else ()

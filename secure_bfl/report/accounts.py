@@ -18,14 +18,15 @@ from .facts import ClientFacts, ReportFacts, Spend
 __all__ = [
     "GROUP_SIZES",
     "LEAST_SMUDGING_BITS",
+    "MARKED_RATE",
     "Check",
     "CurvePoint",
     "History",
     "accounted_epsilon",
     "cross_check",
-    "detection",
     "epsilon_without_void",
     "formal_epsilon",
+    "epsilons",
     "frontier",
     "group",
     "histories",
@@ -44,7 +45,9 @@ PRV_ABOVE = 0.02
 RDP_BELOW = 1e-3
 LEAST_SMUDGING_BITS = 40
 GROUP_SIZES = (1, 2, 4, 8)
-_ROC_RATES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, *(i / 40 for i in range(4, 41)))
+MARKED_RATE = 0.01
+_FEW_HISTORIES = 16
+_ROC_RATES = (0.0, 0.001, 0.002, 0.005, MARKED_RATE, 0.02, 0.03, 0.04, 0.06, 0.08, *(i / 40 for i in range(4, 41)))
 _PROFILE_DELTAS = (1e-10, 0.1)
 
 
@@ -149,6 +152,35 @@ def accounted_epsilon(events: Sequence[PrivacyEvent], facts: ReportFacts) -> flo
     return _bounded(dp.epsilon_pld(events, facts.delta, dim=facts.dim))
 
 
+def epsilons(candidates: Sequence[History], facts: ReportFacts) -> dict[tuple[PrivacyEvent, ...], float]:
+    """Return each history's epsilon: exact where it can be the largest, and for all if there are few.
+
+    With more than 16 different histories, the steps of one that another contains are rounded up by at most 1 %: that
+    bounds its epsilon from above, as does the epsilon of each history that contains it. The smaller of the two counts.
+    """
+    edge = [(_totals(h.events), h) for h in frontier(candidates)]
+    own = {history.events: accounted_epsilon(history.events, facts) for _, history in edge}
+    for history in candidates:
+        if history.events in own:
+            continue
+        if len(candidates) <= _FEW_HISTORIES:
+            own[history.events] = accounted_epsilon(history.events, facts)
+            continue
+        mine = _totals(history.events)
+        above = min(own[larger.events] for totals, larger in edge if _contains(totals, mine))
+        rounded = spelled({mechanism: _round_up(steps) for mechanism, steps in mine.items()})
+        own[history.events] = min(above, accounted_epsilon(rounded, facts))
+    return own
+
+
+def _round_up(steps: int) -> int:
+    """The next number of steps on a grid whose neighbours differ by at most 1 %."""
+    spacing = 1
+    while spacing * 200 <= steps:
+        spacing *= 2
+    return -(-steps // spacing) * spacing
+
+
 def formal_epsilon(events: Sequence[PrivacyEvent], facts: ReportFacts) -> float:
     """Return epsilon at the plan's delta by Renyi accounting: looser, and proven without numerical error terms."""
     return _bounded(dp.epsilon_rdp(events, facts.delta, dim=facts.dim))
@@ -200,11 +232,6 @@ def roc(events: Sequence[PrivacyEvent], facts: ReportFacts) -> tuple[CurvePoint,
     """Return the attacker's largest true positive rate at fixed false positive rates from 0 to 1."""
     bound = dp.roc_bound(events, _ROC_RATES, dim=facts.dim)
     return tuple(CurvePoint(x, y) for x, y in zip(bound.false_positive_rates, bound.true_positive_rates, strict=True))
-
-
-def detection(events: Sequence[PrivacyEvent], facts: ReportFacts, false_positive_rate: float) -> float:
-    """Return the attacker's largest true positive rate at one false positive rate."""
-    return dp.roc_bound(events, [false_positive_rate], dim=facts.dim).true_positive_rates[0]
 
 
 def _largest(parts: Iterable[Iterable[Spend]], facts: ReportFacts) -> float:

@@ -32,7 +32,7 @@ class Assessment:
         self.delta = facts.delta
         self.histories = accounts.histories(facts.clients)
         self.frontier = accounts.frontier(self.histories)
-        self.own = {h.events: accounts.accounted_epsilon(h.events, facts) for h in self.histories}
+        self.own = accounts.epsilons(self.histories, facts)
         self.checks = {h.events: accounts.cross_check(h.events, facts) for h in self.frontier}
         self.worst = max(self.frontier, key=lambda h: self.own[h.events])
         self.agree = all(check.holds for checks in self.checks.values() for check in checks)

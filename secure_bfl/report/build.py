@@ -108,8 +108,8 @@ def _guarantee(seen: Assessment) -> dict[str, Any]:
         "holds_for": "every client",
         "worst_clients": sorted(seen.worst.clients),
         "attacker": {
-            "false_positive_rate": 0.01,
-            "true_positive_rate": real(accounts.detection(seen.worst.events, seen.facts, 0.01)),
+            "false_positive_rate": accounts.MARKED_RATE,
+            "true_positive_rate": real(next(point.y for point in curve if point.x == accounts.MARKED_RATE)),
         },
         "profile": [
             {"delta": real(point.x), "epsilon": real(point.y)}

@@ -13,7 +13,7 @@ from .facts import ClientFacts, ReportFacts
 __all__ = ["MAX_REMAINING_ROUNDS", "SeriesPoint", "forecast", "remaining_rounds", "round_numbers", "series"]
 
 MAX_REMAINING_ROUNDS = 4096
-_MAX_SERIES = 40
+_MAX_SERIES = 24
 _MAX_FORECAST = 8
 
 
@@ -56,7 +56,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 def series(facts: ReportFacts) -> tuple[SeriesPoint, ...]:
-    """Return the most exposed client's epsilon after each round; of more than 40, 40 with the last among them."""
+    """Return the most exposed client's epsilon after each round; of more than 24, 24 with the last among them."""
     numbers = round_numbers(facts)
     positions = _spread(len(numbers), _MAX_SERIES)
     ends = [numbers[position - 1] for position in positions]

@@ -7,6 +7,7 @@ from pathlib import Path
 from ledger import MemoryBlobs, parse_entry
 from secure_bfl import FederationPlan, run_round
 from secure_bfl.datasets import load
+from secure_bfl.local_training import Learner
 from secure_bfl.messages import Kind
 
 TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "tutorial" / "first-federation.md"
@@ -26,7 +27,8 @@ def stated(text: str) -> Counter[str]:
 def test_the_entries_of_the_tutorial() -> None:
     """One round of its federation: what happens once stands there once, what happens in a round ten times."""
     plan = FederationPlan.create("digits", clients=10, members=5, threshold=3, rounds=1)
-    outcome = run_round(plan, load("digits", plan.clients).shares, blobs=MemoryBlobs(), now=1_700_000_000)
+    learners = [Learner(records) for records in load("digits", plan.clients).shares]
+    outcome = run_round(plan, learners, blobs=MemoryBlobs(), now=1_700_000_000)
     kinds = Counter(Kind(parse_entry(data).kind) for data in outcome.board.log.entries())
     expected = Counter({kind.name: count * (1 if kind in ONCE else ROUNDS) for kind, count in kinds.items()})
     text = TUTORIAL.read_text(encoding="utf-8")

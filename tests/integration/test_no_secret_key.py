@@ -20,6 +20,7 @@ from protocols.ring import ring
 from protocols.suites import suite
 from protocols.tckks import Ceremony, PieceKey, PieceSeed, check_piece, combine, partial_decrypt
 from secure_bfl import FederationPlan, datasets, deliveries, member, results, run_round
+from secure_bfl.local_training import Learner
 
 SUITE = suite(8192)
 LENGTH = 24  # leading coefficients that are searched for: a real key's are not met by chance
@@ -151,7 +152,8 @@ def test_no_object_holds_the_secret_key(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(deliveries, "check_piece", listener.check_piece)
     monkeypatch.setattr(member, "partial_decrypt", listener.around("a member's answer", partial_decrypt))
     monkeypatch.setattr(results, "combine", listener.around("the combination", combine))
-    outcome = run_round(plan, datasets.load("digits", 3).shares, blobs=MemoryBlobs(), now=1_700_000_000)
+    learners = [Learner(records) for records in datasets.load("digits", 3).shares]
+    outcome = run_round(plan, learners, blobs=MemoryBlobs(), now=1_700_000_000)
     listener.walk("the end")
     assert listener.walks == [("a member's answer", set()), ("the combination", set()), ("the end", set())]
 

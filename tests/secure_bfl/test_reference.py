@@ -56,7 +56,7 @@ def outcome(plan: FederationPlan, shares: Sequence[Records], known: Known) -> It
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client_module, "train_round", known.train)
         patch.setattr(results_module, "unpack", watched)
-        yield run_round(plan, shares, blobs=MemoryBlobs(), now=NOW)
+        yield run_round(plan, [Learner(records) for records in shares], blobs=MemoryBlobs(), now=NOW)
 
 
 def test_the_sum_is_the_sum_of_the_updates(plan: FederationPlan, known: Known, outcome: Outcome) -> None:
@@ -88,6 +88,7 @@ def test_the_outcome_is_certified_to_its_end(outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 2, 4])
-def test_there_are_as_many_records_as_clients(plan: FederationPlan, shares: Sequence[Records], count: int) -> None:
-    with pytest.raises(ValueError, match=f"{count} sets of records for 3 clients"):
-        run_round(plan, [*shares, shares[0]][:count], blobs=MemoryBlobs(), now=NOW)
+def test_there_are_as_many_learners_as_clients(plan: FederationPlan, shares: Sequence[Records], count: int) -> None:
+    learners = [Learner(records) for records in (*shares, shares[0])]
+    with pytest.raises(ValueError, match=f"{count} learners for 3 clients"):
+        run_round(plan, learners[:count], blobs=MemoryBlobs(), now=NOW)

@@ -3,9 +3,11 @@
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from dp_accounting.pld import privacy_loss_distribution
 from scipy import stats
 
 from protocols.dp import (
@@ -22,6 +24,7 @@ from protocols.dp import (
 from protocols.dp.accounting import _charges, _ideal_pld, _ideal_rdp, _loss_distribution
 
 FULL = 1_000_000
+Charges = tuple[tuple[PrivacyEvent, int], ...]
 
 
 def distinct(
@@ -31,7 +34,9 @@ def distinct(
     rng = np.random.default_rng(count)
     return [
         PrivacyEvent(int(s), int(q), steps)
-        for s, q in zip(rng.integers(*noise, count, endpoint=True), rng.integers(*rate, count, endpoint=True), strict=True)
+        for s, q in zip(
+            rng.integers(*noise, count, endpoint=True), rng.integers(*rate, count, endpoint=True), strict=True
+        )
     ]
 
 
@@ -39,19 +44,30 @@ LISTS = {
     "usual": distinct(10, steps=20),
     "little noise": distinct(9, steps=3, noise=(500, 900)),
     "full and sampled": [*distinct(9, steps=5), PrivacyEvent(3000, FULL, 2), PrivacyEvent(20_000, FULL - 1, 4)],
-    "unlike": [*distinct(9, rate=(1000, 2000)), PrivacyEvent(1200, 300_000, 3)],
+    "unlike": [*distinct(9, rate=(5000, 9000)), PrivacyEvent(1200, 300_000, 3)],
 }
+
+
+def composed_by_the_library(charges: Charges) -> Any:
+    """The same by `dp-accounting`, on a grid that is fine for these lists."""
+    total = None
+    for event, steps in charges:
+        one = privacy_loss_distribution.from_gaussian_mechanism(
+            event.accounted_noise_multiplier, sampling_prob=event.sampling_rate, value_discretization_interval=1e-3
+        ).self_compose(steps)
+        total = one if total is None else total.compose(one)
+    return total
 
 
 @pytest.mark.parametrize("name", LISTS)
 def test_above_the_exact_composition_and_within_two_percent(name: str) -> None:
     charges = _charges(LISTS[name])
     assert len(charges) > 8
-    exact, curve = _loss_distribution(charges, 1), composition.compose(charges)
+    exact, curve = composed_by_the_library(charges), composition.compose(charges)
     for delta in (1e-3, 1e-5, 1e-8, 1e-10):
         least = exact.get_epsilon_for_delta(delta)
-        # The exact one has a grid, too, and is itself above the truth, by less than 1e-3 of it.
-        assert least * (1 - 1e-3) <= curve.epsilon(delta) <= least * 1.02
+        # The library's has a grid, too, and is itself above the truth, by less than 2e-3 of it.
+        assert least * (1 - 2e-3) <= curve.epsilon(delta) <= least * 1.02
     for epsilon in (0.0, 0.5, 2.0):
         least = exact.get_delta_for_epsilon(epsilon)
         assert least * (1 - 1e-2) <= curve.delta(epsilon) <= least * 1.03 + 1e-11
@@ -73,17 +89,19 @@ def test_above_the_truth_where_it_is_known() -> None:
     one = composition.compose(_charges([event]))
     for epsilon in (0.0, 0.1, 0.5, 1.5):
         truth = max(
-            np.trapezoid(np.clip(p - math.exp(epsilon) * q, 0, None), x) for p, q in ((present, absent), (absent, present))
+            np.trapezoid(np.clip(p - math.exp(epsilon) * q, 0, None), x)
+            for p, q in ((present, absent), (absent, present))
         )
         assert truth * (1 - 1e-4) <= one.delta(epsilon) <= truth * 1.02 + 1e-11
 
 
 def test_few_mechanisms_are_left_to_the_library() -> None:
-    events = LISTS["usual"][:8]
+    events = [*LISTS["full and sampled"][-2:], *distinct(1)]
     charges = _charges(events)
     assert _ideal_pld(charges, 1e-5, 1) == _loss_distribution(charges, 1).get_epsilon_for_delta(1e-5)
     assert _ideal_rdp(charges, 1e-5, None) == pytest.approx(_ideal_rdp(charges[::-1], 1e-5, None), rel=1e-12)
-    more = _charges([*events, PrivacyEvent(10_000_000, 1, 1)])  # a ninth that costs nothing
+    assert len(charges) <= 8
+    more = _charges([*events, *(PrivacyEvent(10_000_000, i, 1) for i in range(1, 9))])  # eight that cost nothing
     assert 1 <= _ideal_pld(more, 1e-5, 1) / _ideal_pld(charges, 1e-5, 1) < 1.02
 
 
@@ -98,7 +116,7 @@ def test_renyi_is_above_the_library_and_within_two_percent(name: str) -> None:
 def test_renyi_divergences_at_integer_orders() -> None:
     event = PrivacyEvent(1500, 40_000, 1)
     ours = dict(zip(composition.RENYI_ORDERS, composition.renyi_divergences([(event, 7)]), strict=True))
-    for order in (2.0, 3.0, 10.0, 64.0, 96.0, 1024.0):
+    for order in (2.0, 3.0, 10.0, 20.0):
         conversion = math.log1p(-1 / order) - math.log(1e-5 * order) / (order - 1)
         library = epsilon_rdp([PrivacyEvent(1500, 40_000, 7)], 1e-5, orders=(order,)) - conversion
         assert ours[order] == pytest.approx(library, rel=1e-6)

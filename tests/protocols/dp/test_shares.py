@@ -67,9 +67,7 @@ def test_one_record_moves_the_clamped_sum_by_at_most_the_clip(
     gradients: Rows, record: int, units: int, limit: int, norm: int
 ) -> None:
     mechanism = replace(FIVE, clip_units=units, clip_norm_micro=norm)
-    with_it, without = (
-        integers(rows, limit, mechanism) for rows in (gradients, np.delete(gradients, record, axis=0))
-    )
+    with_it, without = (integers(rows, limit, mechanism) for rows in (gradients, np.delete(gradients, record, axis=0)))
     assert squared_norm(with_it - without) <= units**2
     assert (np.abs(with_it) <= limit).all()
 

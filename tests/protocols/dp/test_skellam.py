@@ -149,7 +149,9 @@ def test_what_is_rejected_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> Non
     # If a third of the proposals were refused at random, the law would be the same, and the stream another.
     accepts = Skellam._accepts
     monkeypatch.setattr(
-        Skellam, "_accepts", lambda self, values, stream: accepts(self, values, stream) & (stream.uint64(len(values)) % 3 > 0)
+        Skellam,
+        "_accepts",
+        lambda self, values, stream: accepts(self, values, stream) & (stream.uint64(len(values)) % 3 > 0),
     )
     after = law.sample(5000, SEED).take()
     assert 0.5 < (before == after).mean() < 0.8
@@ -157,9 +159,7 @@ def test_what_is_rejected_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_repeatable_and_labelled() -> None:
-    digests = {
-        v: hashlib.sha256(draw(v, 1000).astype("<i8").tobytes()).hexdigest()[:16] for v in (1, 10**4, 10**8)
-    }
+    digests = {v: hashlib.sha256(draw(v, 1000).astype("<i8").tobytes()).hexdigest()[:16] for v in (1, 10**4, 10**8)}
     assert digests == {1: "e2bb8aedc57c4593", 10**4: "7b48ca50a77524a5", 10**8: "d4c0a2e64f2e0ff8"}
     noise = Skellam(9).sample(4, SEED)
     assert (noise.law, noise.dim, noise.variance_units) == ("skellam", 4, 9)

@@ -148,7 +148,7 @@ def thousand_rounds(rounds: int = 1000, clients: int = 100) -> ReportFacts:
     """
     stated = []
     for i in range(clients):
-        spends = tuple(Spend(r, 1, 1_100, 20_000) for r in range(1, rounds + 1) if r * (i + 1) % rounds > i)
+        spends = tuple(Spend(r, 1, 1_100, 20_000) for r in range(1, rounds + 1) if (r * (i + 1) + 37 * i) % rounds > i)
         uploads = tuple(spend.round for spend in spends if (spend.round * 7 + i) % 53)
         stated.append(ClientFacts(f"client-{i + 1}", spends, uploads))
     base = federation(noise=1_100, rate=20_000, steps=1, done=0)
@@ -167,9 +167,9 @@ def thousand_rounds(rounds: int = 1000, clients: int = 100) -> ReportFacts:
     facts = replace(
         base,
         mode="distributed",
-        honest_minimum=40,
+        honest_minimum=25,
         colluders=5,
-        minimum_clients=45,
+        minimum_clients=30,
         planned_rounds=rounds + 200,
         clients=everyone,
         rounds=finished,

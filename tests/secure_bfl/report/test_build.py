@@ -14,7 +14,7 @@ import pytest
 from protocols.dp import PrivacyEvent, epsilon_pld, epsilon_rdp
 from secure_bfl.adapters import opacus
 from secure_bfl.report import ClientFacts, Spend, VoidRound, build, encode, schema
-from secure_bfl.report.accounts import Check, frontier, histories
+from secure_bfl.report.accounts import Check, _round_up, epsilons, frontier, histories
 from secure_bfl.report.course import _spread, _timeline
 from tests.secure_bfl.report.made_up import (
     OTHERS,
@@ -345,7 +345,7 @@ def test_long_runs_are_thinned_out() -> None:
         "minimum_clients": 1,
     }
     accounting = build(federation(noise=50_000, steps=1, **run))["accounting"]
-    assert len(accounting["series"]) == 40
+    assert len(accounting["series"]) == 24
     assert accounting["series"][-1]["round"] == 100
     assert accounting["forecast"][-1]["rounds"] == 500
 
@@ -467,3 +467,23 @@ def test_shares_are_described_by_what_one_client_adds() -> None:
     assert mechanism["share_noise_multiplier"] == pytest.approx(mechanism["noise_multiplier"] / math.sqrt(2))
     assert mechanism["share_std_units"] == pytest.approx(mechanism["noise_std_units"] / math.sqrt(2))
     assert full_batch()["mechanism"]["share_std_units"] == full_batch()["mechanism"]["noise_std_units"]
+
+
+@pytest.mark.parametrize("steps", [1, 199, 200, 201, 399, 400, 999, 12_345, 10**6 + 1])
+def test_steps_are_rounded_up_by_at_most_one_per_cent(steps: int) -> None:
+    assert steps <= _round_up(steps) <= steps * 1.01
+
+
+def test_many_histories_are_bounded_from_above_and_the_largest_is_exact() -> None:
+    facts = federation(planned_rounds=1_000)
+    lengths = [*range(300, 340), 999]
+    clients = tuple(ClientFacts(f"c{n}", tuple(Spend(r, 1, 8_000, 1_000_000) for r in range(n)), ()) for n in lengths)
+    found = epsilons(histories(clients), facts)
+    assert len(found) == len(lengths)
+    for (event,), epsilon in found.items():
+        exact = epsilon_pld([event], DELTA, dim=650)
+        assert exact <= epsilon <= exact * 1.01
+        assert (epsilon == exact) or event.steps != 999
+    assert len(set(found.values())) < 25
+    few = epsilons(histories(clients[:5]), facts)
+    assert all(epsilon == epsilon_pld(events, DELTA, dim=650) for events, epsilon in few.items())
