@@ -20,6 +20,7 @@ from ledger import (
     Certificate,
     DirectoryBlobs,
     LedgerError,
+    SignatureError,
     blob_digest,
     read_bounded,
     read_published,
@@ -37,7 +38,8 @@ from .messages import Kind
 from .model import GlobalModel
 from .replay import RoundState
 from .report import build, compare, encode, html, markdown
-from .results import final_model, following_model, next_model, opened_sum, report_facts, sentinel_energy
+from .results import final_model, first_model, following_model, next_model, opened_sum, report_facts, sentinel_energy
+from .signatory import signer_of
 
 __all__ = ["Auditor", "Finding", "Verdict"]
 
@@ -253,7 +255,7 @@ class Auditor:
 
     def _check_rounds(self, transcript: Transcript, progress: Progress) -> GlobalModel:
         plan = transcript.roster.plan
-        model = GlobalModel.decode(transcript.blobs.get(plan.initial, size=plan.model_bytes), plan.tensors)
+        model = first_model(transcript)
         for state in transcript.replay.rounds:
             where = f"round {state.number}"
             if state.model != blob_digest(model.encode()):
@@ -393,6 +395,11 @@ class Auditor:
             return
         if encode(theirs) != data:
             self._error(name, "is not in canonical form")
+        try:
+            if signer_of(theirs, transcript.replay) is None:
+                self._note(name, "is not signed: its figures follow from the ledger, nobody vouches for the rest")
+        except SignatureError as exc:
+            self._error(name, str(exc))
         for path, render in ((self._folder.report_markdown, markdown), (self._folder.report_html, html)):
             if read_bounded(path, limit=_REPORT_LIMIT) != render(theirs).encode():
                 self._error(path.name, f"is not what {name} says")

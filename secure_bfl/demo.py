@@ -23,7 +23,8 @@ from .operator import Operator
 from .plan import FederationPlan
 from .progress import Progress
 from .publication import publish_run
-from .results import final_model
+from .results import final_model, first_model
+from .signatory import ReportSigner
 from .workspace import Workspace
 
 __all__ = ["DemoResult", "Faults", "run_demo"]
@@ -94,7 +95,8 @@ def run_demo(
         run = _Run(workspace, dataset, faults, progress, lambda: int(clock()))
         model, certificate = run.to_the_end()
         genesis = run.board.replay.context.hex()
-        report = publish_run(run.board, certificate, model, workspace.public)
+        signer = ReportSigner(run.operator.identity, {})
+        report = publish_run(run.board, certificate, model, workspace.public, sign=signer)
     finally:
         workspace.close()
     size = EncryptedVector.encoded_size(plan.suite, plan.blocks)
@@ -148,7 +150,7 @@ class _Run:
         identities = [self.operator.identity, *(m.identity for m in self.members), *(c.identity for c in self.clients)]
         self.operator.found(self.board, plan, tuple(identity.party for identity in identities))
         self._generate_key()
-        model = GlobalModel.zero(plan.tensors)
+        model = first_model(self.board)
         for number in range(1, plan.rounds + 1):
             if self._is_finished(number):
                 model = self._finished_model(number)

@@ -21,7 +21,9 @@ Signer = Callable[[dict[str, Any], Transcript], dict[str, Any]]
 """Signs a report about a verified transcript, and returns it with its signature."""
 
 
-def publish_run(board: Board, certificate: Certificate, model: GlobalModel, folder: PublicFolder) -> dict[str, Any]:
+def publish_run(
+    board: Board, certificate: Certificate, model: GlobalModel, folder: PublicFolder, *, sign: Signer | None = None
+) -> dict[str, Any]:
     """Write the certified ledger and the model to use, verify them from the files, and write the report.
 
     Run by: the operator, when the last round is finished. Returns the report.
@@ -32,7 +34,7 @@ def publish_run(board: Board, certificate: Certificate, model: GlobalModel, fold
     """
     publish(board.log, certificate, folder.ledger)
     write_durably(folder.model, model.encode())
-    return write_report(folder)
+    return write_report(folder, sign=sign)
 
 
 def write_report(folder: PublicFolder, *, genesis: bytes | None = None, sign: Signer | None = None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Spec: round §5 (v1).
 
 import numpy as np
 
-from ledger import Certificate
+from ledger import Certificate, blob_digest
 from protocols.arrays import Int64Array
 from protocols.dp import Mode
 from protocols.errors import BadShareError, DecodeError
@@ -26,12 +26,26 @@ from .roster import OPERATOR
 __all__ = [
     "apply_sum",
     "final_model",
+    "first_model",
     "following_model",
     "next_model",
     "opened_sum",
     "report_facts",
     "sentinel_energy",
 ]
+
+
+def first_model(transcript: Transcript) -> GlobalModel:
+    """The model that the plan names as the first: zeros, or what lies in the blob store under its digest.
+
+    Raises:
+        BlobError, DecodeError: it is not there, or is not a model of the plan's tensors.
+    """
+    plan = transcript.roster.plan
+    zero = GlobalModel.zero(plan.tensors)
+    if blob_digest(zero.encode()) == plan.initial:
+        return zero
+    return GlobalModel.decode(transcript.blobs.get(plan.initial, size=plan.model_bytes), plan.tensors)
 
 
 def opened_sum(transcript: Transcript, number: int) -> Int64Array:

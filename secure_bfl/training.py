@@ -94,7 +94,9 @@ def _shared(local: Training) -> Training:
 def _sampled(local: Training) -> Training:
     """The same for many records: a tenth of them in a round, and momentum."""
     base = replace(_shared(local), rounds=100, averaged_rounds=25, sampling_rate_ppm=100_000, momentum_milli=900)
-    return replace(base, clip_norm_micro=1_000_000, weight_noise_milli=600, largest_step_milli=200_000)
+    return replace(
+        base, clip_units=1 << 14, clip_norm_micro=1_000_000, weight_noise_milli=600, largest_step_milli=200_000
+    )
 
 
 def _by_client(local: Training) -> Training:

@@ -152,7 +152,7 @@ def _distance(charges: _Charges, dim: int) -> float:
 def _with_distance(ideal: Callable[[float], float], delta: float, distance: float) -> float:
     """Epsilon of a mechanism within total variation `distance` of one whose epsilon at delta is `ideal(delta)`.
 
-    If the ideal one is (e, d)-DP, the real one is (e, d + (1 + exp(e)) * distance)-DP (spec §5.4).
+    If the ideal one is (e, d)-DP, the real one is (e, d + (1 + exp(e)) * distance)-DP (spec §5.5).
     """
     ceiling = ideal(delta) + 1
     if ceiling > MAX_EPSILON + 1:

@@ -3,6 +3,7 @@
 Spec: dp §2 (v1).
 """
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -44,39 +45,41 @@ def clipped_sum(rows: Rows, mechanism: Mechanism) -> Int64Array:
 
 def _add(rows: Rows, mechanism: Mechanism, scratch: Float64Array, total: Float64Array) -> None:
     """Add the integers of these rows to `total`; `scratch` has room for one block of them."""
-    count, dim = rows.shape
-    blocks = [slice(start, min(start + _BLOCK, dim)) for start in range(0, dim, _BLOCK)]
-    squares = np.zeros(count)
+    squares = np.zeros(len(rows))
     with np.errstate(over="ignore", invalid="ignore"):  # such rows are computed again, with care
-        for block in blocks:
-            part = scratch[: count * (block.stop - block.start)].reshape(count, -1)
+        for block, part in _blocks(rows, scratch):
             np.copyto(part, rows[:, block])
             squares += _squares(part)
     plain = (squares > _LEAST) & (squares < _MOST)
+    if not plain.all():
+        for row in rows[~plain]:
+            total += _with_care(row, mechanism)
+        rows, squares = rows[plain], squares[plain]
     bound = mechanism.clip_units
-    factors = np.minimum(bound / mechanism.clip_norm, bound / np.sqrt(np.where(plain, squares, 1.0)))
-    factors[~plain] = 0.0
-    integers = np.zeros(count)
-    for block in blocks:
-        part = scratch[: count * (block.stop - block.start)].reshape(count, -1)
-        with np.errstate(invalid="ignore"):
-            np.multiply(rows[:, block], factors[:, np.newaxis], out=part)
-        part[~plain] = 0.0
+    factors = np.minimum(bound / mechanism.clip_norm, bound / np.sqrt(squares))
+    integers = np.zeros(len(rows))
+    for block, part in _blocks(rows, scratch):
+        np.multiply(rows[:, block], factors[:, np.newaxis], out=part)
         np.trunc(part, out=part)
         integers += _squares(part)
-        total[block] += part[0] if count == 1 else part.sum(axis=0)
-    for i in np.flatnonzero(~plain):
-        total += _with_care(rows[i], mechanism)
+        total[block] += part[0] if len(part) == 1 else part.sum(axis=0)
     for i in np.flatnonzero(integers > float(bound) ** 2):  # floating point was a last bit too large
         added = np.trunc(rows[i].astype(np.float64) * factors[i])
         total += _enforce_norm(added.astype(np.int64), bound) - added
 
 
+def _blocks(rows: Rows, scratch: Float64Array) -> Iterator[tuple[slice, Float64Array]]:
+    """Columns that fit into `scratch`, each with the part of it that takes them."""
+    count, dim = rows.shape
+    for start in range(0, dim, _BLOCK):
+        stop = min(start + _BLOCK, dim)
+        yield slice(start, stop), scratch[: count * (stop - start)].reshape(count, stop - start)
+
+
 def _squares(part: Float64Array) -> Float64Array:
     """The squared L2 norm of each row. Exact where the entries are integers and the result is below 2^53."""
     if len(part) == 1:
-        one: Float64Array = np.dot(part, part[0])
-        return one
+        return np.array([np.dot(part[0], part[0])])
     squares: Float64Array = np.square(part).sum(axis=1)
     return squares
 

@@ -1,6 +1,6 @@
 """What one party adds to a sum that only many can open: its integers, and its share of the noise.
 
-Spec: dp §3 (v1).
+Spec: dp §2, §3.3 (v1).
 """
 
 from typing import Final, NoReturn

@@ -1,6 +1,6 @@
 """Two curves for a report: delta against epsilon, and the best ROC curve an attacker can have.
 
-Spec: dp §5.6 (v1).
+Spec: dp §5.8 (v1).
 """
 
 import math

@@ -178,7 +178,8 @@ def _samples_are_poisson(plan: FederationPlan, draw: Draw) -> bool:
         plan = replace(plan, value_bits=grid.value_bits, digit_width=digit_width(grid, plan.clients))
     canaries = Canaries(np.ones(_PROBED_FEATURES, dtype=np.bool_))
     single, copies = canaries.records(0, 1), _copies(plan.mechanism.sampling_rate)
-    everybody = Records(np.repeat(single.features, copies, axis=0), np.repeat(single.labels, copies))
+    repeated = np.repeat(np.arange(_PROBED_FEATURES), copies)
+    everybody = Records(single.features[repeated], single.labels[repeated])
     unit = float(contribution(plan.clip_units))
     if plan.mode == Mode.LOCAL:
         unit *= plan.learning_rate_micro / 1_000_000 * plan.unit / plan.expected_batch / plan.grid.step

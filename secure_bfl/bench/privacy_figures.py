@@ -22,6 +22,7 @@ class PrivacySetting:
     clients: int = 10
     many: int = 100
     rounds: int | None = None
+    central_steps: int = 300
     epsilon: float = 2.0
     delta: float = 1e-5
     runs: int = 5
@@ -36,7 +37,7 @@ class PrivacySetting:
     def __post_init__(self) -> None:
         if self.runs < 3:
             raise ValueError("a median is of at least 3 runs")
-        sizes = (self.splits, self.noise_values, self.hidden, self.report_rounds, self.distinct)
+        sizes = (self.splits, self.central_steps, self.noise_values, self.hidden, self.report_rounds, self.distinct)
         if min(*sizes, *([] if self.rounds is None else [self.rounds])) < 1:
             raise ValueError("splits, rounds, noise values, hidden units and mechanisms are at least 1")
         if min(self.clients, self.many, self.report_clients) < 2:

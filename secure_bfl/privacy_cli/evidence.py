@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DatasetError, OutputError, StateError
 from ..exitcodes import ExitCode
 from ..ledger_cli.reading import print_result
-from .signing import ReportSigner, published_report
 from .spending import run_plan
 from .tables import pairs
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..identity import Identity
     from ..plan import FederationPlan
+    from ..signatory import ReportSigner
 
 __all__ = ["audit_mechanism"]
 
@@ -94,6 +94,7 @@ def _ledger(options: argparse.Namespace, plan: "FederationPlan") -> "Iterator[Ca
     from ..keystore import given_passphrase
     from ..publication import write_report
     from ..roster import OPERATOR
+    from ..signatory import published_report
     from ..workspace import Workspace
 
     if not (options.dir / "private").is_dir():
@@ -122,6 +123,8 @@ def _ledger(options: argparse.Namespace, plan: "FederationPlan") -> "Iterator[Ca
 
 def _resign(former: Mapping[str, Any], identity: "Identity") -> "ReportSigner | None":
     """Sign the new report as the former one was, if that was by the same party."""
+    from ..signatory import ReportSigner
+
     block = former.get("signature")
     if not isinstance(block, Mapping) or block.get("signer") != identity.name:
         return None

@@ -11,7 +11,7 @@ from ..errors import OutputError, UnverifiedError
 from ..exitcodes import ExitCode
 from ..layout import PublicFolder
 from ..ledger_cli.reading import print_result
-from .signing import ReportSigner, open_identity, published_report, signer_of
+from .signing import open_identity
 
 if TYPE_CHECKING:
     from ..auditor import Verdict
@@ -30,6 +30,7 @@ def _folder(options: argparse.Namespace) -> PublicFolder:
 def write_signed_report(options: argparse.Namespace) -> ExitCode:
     """Write the report of a verified run, signed if a party is named."""
     from ..publication import write_report
+    from ..signatory import ReportSigner, published_report
 
     if options.sign_as is None and (options.controller, options.purpose, options.keystore) != (None, None, None):
         raise ValueError("--controller, --purpose and --keystore belong to a signature: give --sign-as PARTY too")
@@ -54,6 +55,7 @@ def verify_report(options: argparse.Namespace) -> ExitCode:
     """Verify a run, and its published report against it."""
     from ..auditor import Auditor, Finding
     from ..progress import Progress
+    from ..signatory import published_report, signer_of
 
     folder = _folder(options)
     with Progress(quiet=options.json) as progress:
@@ -139,6 +141,7 @@ def export_registry(options: argparse.Namespace) -> ExitCode:
     """Print a verified run in the registry's field names; what is missing is said on standard error."""
     from ..auditor import Auditor
     from ..report import missing_fields, registry_entry
+    from ..signatory import published_report, signer_of
 
     folder = _folder(options)
     verdict = Auditor(folder, genesis=options.genesis).verify()

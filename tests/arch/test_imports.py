@@ -23,7 +23,7 @@ IMPORTERS = {
         "secure_bfl.keystore",
         "secure_bfl.sealing",
     ),
-    "dp_accounting": ("protocols.dp.accounting",),
+    "dp_accounting": ("protocols.dp.accounting", "protocols.dp.mixture"),
     "nacl": ("ledger._sodium",),
     "numba": ("protocols._*numba*",),
     "numpy": ("protocols.*", "secure_bfl.*"),

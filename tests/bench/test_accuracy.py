@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench import accuracy
-from protocols.dp import Mode
+from protocols.dp import Mode, privatize
 from secure_bfl import FederationPlan
 from secure_bfl.bench import privacy_training
 from secure_bfl.bench.privacy_training import accuracy_of, central, federated
@@ -75,7 +75,7 @@ def test_what_cannot_be_trained() -> None:
 
 def test_a_central_run_has_all_of_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    real = privacy_training.privatize
+    real = privatize
 
     def watched(rows: Any, sample: Any, mechanism: Any, noise: Any) -> Any:
         seen.append((mechanism.noise_multiplier_milli, mechanism.shares, noise.variance_units, sample.n_records))

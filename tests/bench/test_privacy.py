@@ -19,6 +19,7 @@ SETTING = PrivacySetting(
     clients=3,
     many=4,
     rounds=4,
+    central_steps=6,
     runs=3,
     noise_values=20_000,
     hidden=8,
@@ -27,7 +28,7 @@ SETTING = PrivacySetting(
     distinct=12,
 )
 KEYS = {
-    "digits_accuracy_eps2", "digits_accuracy_eps2_4", "digits_central_eps2", "digits_central_eps2_300_steps",
+    "digits_accuracy_eps2", "digits_accuracy_eps2_4", "digits_central_eps2", "digits_central_eps2_6_steps",
     "noise_s_per_million", "noise_over_numpy", "opendp_over_noise", "privacy_step_ratio", "report_s_3x3",
     "heterogeneous_accounting_s_12", "peers", "missing", "machine", "accuracies", "setting",
 }  # fmt: skip
@@ -49,7 +50,7 @@ def test_every_promised_figure_is_there(measured: tuple[PrivacyFigures, list[str
     for name in ("noise_s_per_million", "numpy_normal_s_per_million", "private_step_ms", "opacus_step_ms", "report_s"):
         assert line[name] > 0, name
     assert line["step_parameters"] == 785 * 8 + 9 * 10
-    assert line["accuracies"]["digits_central_eps2_300_steps"]["rounds"] == 300
+    assert line["accuracies"]["digits_central_eps2_6_steps"]["rounds"] == 6
     assert line["accuracies"]["digits_accuracy_eps2"]["rounds"] == 4
     assert 0.1 < line["digits_accuracy_eps2"] < 1
     assert line["peers"] == {}

@@ -17,9 +17,9 @@ from secure_bfl.exitcodes import ExitCode
 from secure_bfl.messages import Party, Role
 from secure_bfl.odometer import FileOdometer
 from secure_bfl.privacy_cli import checks, curve
-from secure_bfl.privacy_cli.signing import signer_of
 from secure_bfl.replay import Replay, RoundState
 from secure_bfl.report import accounts, sign
+from secure_bfl.signatory import signer_of
 from tests.integration.commands import Answer, call
 from tests.integration.conftest import FinishedRun
 from tests.integration.published import flip

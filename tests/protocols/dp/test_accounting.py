@@ -189,9 +189,9 @@ def test_gate_refuses_over_budget() -> None:
     assert gate(events, epsilon_budget=epsilon, delta=1e-5, schedule=events) == epsilon
     assert gate([], epsilon_budget=1.0, delta=1e-5) == 0.0
     assert gate([], epsilon_budget=1.0, delta=1e-5, schedule=[]) == 0.0
-    for budget in (math.nextafter(epsilon, 0), 1e-3):
+    for least in (math.nextafter(epsilon, 0), 1e-3):
         with pytest.raises(PrivacyError, match="budget"):
-            gate(events, epsilon_budget=budget, delta=1e-5, schedule=events)
+            gate(events, epsilon_budget=least, delta=1e-5, schedule=events)
     with pytest.raises(PrivacyError, match="inf"):
         gate([PrivacyEvent(100, FULL, 10_000)], epsilon_budget=1e300, delta=1e-5)
 
@@ -203,7 +203,7 @@ def test_the_gate_takes_the_tight_value_within_a_committed_schedule_only() -> No
     assert gate(schedule, epsilon_budget=between, delta=1e-5, schedule=schedule) == tight
     # However the steps are divided among events: only the totals of a mechanism count.
     assert gate(schedule, epsilon_budget=between, delta=1e-5, schedule=[PrivacyEvent(4000, 100_000, 90)]) == tight
-    outside = (
+    outside: tuple[list[PrivacyEvent] | None, ...] = (
         None,  # nothing was committed to
         [],
         schedule[:2],  # fewer steps

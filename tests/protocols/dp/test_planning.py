@@ -134,9 +134,9 @@ def test_arguments_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="fewer steps"):
         PrivacyPlan.solve(epsilon=1e-6, delta=1e-10, rounds=1 << 24, clients=10)
     with pytest.raises(TypeError, match="Mode"):
-        replace(PLAN, mode=1)
+        replace(PLAN, mode=1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="rounds"):
-        replace(PLAN, rounds=4.0)
+        replace(PLAN, rounds=4.0)  # type: ignore[arg-type]
     for survivors in (-1, 11):
         with pytest.raises(ValueError, match="survivors"):
             PLAN.naive_epsilon(survivors)

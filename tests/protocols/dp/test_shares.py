@@ -1,4 +1,4 @@
-"""What a client adds to a sum: exact sensitivity, the clamp before the noise, and nothing that can be released alone."""
+"""What a client adds to a sum: exact sensitivity, a clamp before the noise, nothing to be released alone."""
 
 import copy
 import math

@@ -162,7 +162,8 @@ def test_repeatable_and_labelled() -> None:
     digests = {v: hashlib.sha256(draw(v, 1000).astype("<i8").tobytes()).hexdigest()[:16] for v in (1, 10**4, 10**8)}
     assert digests == {1: "e2bb8aedc57c4593", 10**4: "7b48ca50a77524a5", 10**8: "d4c0a2e64f2e0ff8"}
     noise = Skellam(9).sample(4, SEED)
-    assert (noise.law, noise.dim, noise.variance_units) == ("skellam", 4, 9)
+    assert noise.law == "skellam"
+    assert (noise.dim, noise.variance_units) == (4, Fraction(9))
     assert repr(noise) == "Noise(dim=4, variance_units=9, law=skellam, <secret>)"
     assert repr(Skellam(9)) == "Skellam(variance_units=9)"
 

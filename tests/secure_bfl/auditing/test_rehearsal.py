@@ -180,7 +180,7 @@ def test_claims_that_differ_from_the_plan() -> None:
     assert structural_violations(replace(rehearsal, shares=shares), draw=draw) == ("noise-repeats",)
 
 
-@pytest.mark.parametrize("rate", [1000, 500_000])
+@pytest.mark.parametrize("rate", [20_000, 500_000])
 def test_any_rate_can_be_audited(rate: int) -> None:
     for mode in (Mode.DISTRIBUTED, Mode.LOCAL):
         settings = replace(small(mode, sampling_rate_ppm=rate), canaries=64)
