@@ -13,6 +13,7 @@ import argparse
 import json
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def tables(found: dict[str, Any], curves: list[dict[str, Any]]) -> dict[str, str
         "accuracy": _accuracy(found),
         "budgets": _budgets(curves),
         "time": _time(found),
+        "peers": _peers(found),
         "setting": _setting(found, curves),
     }
 
@@ -84,6 +86,25 @@ def _time(found: dict[str, Any]) -> str:
     ]
     lines = [f"| `{name}` | {_number(found[name])} | {unit} | {what} |" for name, unit, what in rows]
     return "\n".join(["| key | value | unit | what it is |", "|---|---:|---|---|", *lines]) + "\n"
+
+
+def _peers(found: dict[str, Any]) -> str:
+    """What Flower's wrapper says by default, and with its accountant."""
+    flower = found["peers"].get("flower_dp")
+    if flower is None:
+        return f"Not measured: {found['missing']['flower_dp']}.\n"
+    by_default, accounted = (
+        flower["results"][name]["privacy_spent"] for name in ("default_no_accountant", "with_accountant")
+    )
+    seconds = flower["times"]["10_rounds_with_accountant"]["cpu_s"]
+    stated = "states no epsilon at all" if by_default is None else f"states epsilon {by_default['epsilon']:g}"
+    told = (
+        f"Flower {flower['versions']['flwr']}, its wrapper for fixed clipping at the server, noise multiplier 1, "
+        f"{found['setting']['noise_values']:,} parameters, {found['setting']['clients']} clients, 10 rounds: it "
+        f"{stated} by default; with an accountant it states {accounted['epsilon']:g}. {seconds:.2f} s of CPU. "
+        "The noise is floating point, and the server sees every update."
+    )
+    return textwrap.fill(told, 120, break_on_hyphens=False) + "\n"
 
 
 def _number(value: float | None) -> str:

@@ -104,6 +104,20 @@ def _add_bench(commands: Any) -> None:
     ledger.add_argument("--large", type=int, default=10_000_000, help="entries of the large log (default: 10000000)")
     ledger.add_argument("--quick", action="store_true", help="a large log of a million entries, no peers")
     ledger.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    privacy = subjects.add_parser(
+        "privacy",
+        help="what privacy costs: accuracy, noise, a training step, accounts and reports",
+        description=(
+            "Train the digits at epsilon 2 with distributed noise and centrally, time the noise, a private step beside "
+            "Opacus', accounts of distinct rounds and a report of 1,000 rounds. Takes some minutes; --fashion adds "
+            "100 clients on Fashion-MNIST, which takes much longer. Peers are run if the variable BASELINES (a folder "
+            "of drivers) says where they are. News go to standard error."
+        ),
+    )
+    privacy.add_argument("--quick", action="store_true", help="few splits and small timings, no peers")
+    privacy.add_argument("--fashion", action="store_true", help="Fashion-MNIST too")
+    privacy.add_argument("--cache", type=Path, metavar="DIR", help="keep Fashion-MNIST's features here")
+    privacy.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
 
 def _add_vectors(commands: Any) -> None:
@@ -271,7 +285,8 @@ def _demo(options: argparse.Namespace) -> int:
     else:
         print(
             f"\naccuracy   {result.accuracy:.1%} on public held-out records\n"
-            f"privacy    epsilon {_shown(result.epsilon)} at delta {result.delta:g}, per {plan.unit_of_privacy}, whole run\n"
+            f"privacy    epsilon {_shown(result.epsilon)} at delta {result.delta:g}, "
+            f"per {plan.unit_of_privacy}, whole run\n"
             f"size       {result.bytes_per_param:.1f} bytes per parameter and client a round\n"
             f"time       {result.seconds:.1f} s\n"
             f"genesis    {result.genesis}\n"
@@ -339,7 +354,19 @@ def _vectors(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    return _bench_ledger(options) if options.subject == "ledger" else _bench_crypto(options)
+    benches = {"crypto": _bench_crypto, "ledger": _bench_ledger, "privacy": _bench_privacy}
+    return benches[options.subject](options)
+
+
+def _bench_privacy(options: argparse.Namespace) -> int:
+    from .bench import PrivacySetting
+    from .bench.privacy import bench_privacy
+
+    quick = {"splits": 2, "runs": 3, "report_rounds": 100, "distinct": 100} if options.quick else {}
+    setting = PrivacySetting(fashion=options.fashion, cache=options.cache, **quick)
+    figures = bench_privacy(setting, say=lambda line: print(line, file=sys.stderr), peers=not options.quick)
+    print(json.dumps(figures.to_json()) if options.json else "\n".join(figures.lines()))
+    return int(ExitCode.OK)
 
 
 def _bench_ledger(options: argparse.Namespace) -> int:

@@ -100,7 +100,7 @@ def _check_schedule(plan: "FederationPlan") -> None:
         raise ValueError(f"average_from must be one of the {plan.rounds} rounds, not {plan.average_from}")
     if plan.local_steps < 1 or plan.rounds * plan.local_steps > _MAX_TOTAL_STEPS:
         raise ValueError(
-            f"a run has 1 to {_MAX_TOTAL_STEPS} steps in all, not {plan.rounds} rounds of {plan.local_steps} local steps"
+            f"a run has 1 to {_MAX_TOTAL_STEPS} steps in all, not {plan.rounds} rounds of {plan.local_steps} steps"
         )
     if plan.learning_rate_micro < 1 or not 0 <= plan.momentum_milli < 1000:
         raise ValueError("the learning rate must be positive and the momentum in [0, 1)")

@@ -129,7 +129,7 @@ class GlobalModel:
             raise DecodeError("not the one encoding of a model")
         return model
 
-    def predict(self, features: Float64Array) -> Int64Array:
+    def predict(self, features: Float64Array | Int64Array) -> Int64Array:
         """The most likely class of each row, int64[n], by a linear model.
 
         Raises:
@@ -143,7 +143,7 @@ class GlobalModel:
         best: Int64Array = scores.argmax(axis=1).astype(np.int64)
         return best
 
-    def accuracy(self, features: Float64Array, labels: Int64Array) -> float:
+    def accuracy(self, features: Float64Array | Int64Array, labels: Int64Array) -> float:
         """The share of rows predicted right, by a linear model."""
         return float((self.predict(features) == labels).mean())
 

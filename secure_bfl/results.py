@@ -131,7 +131,7 @@ def apply_sum(
 
 
 def sentinel_energy(plan: FederationPlan, sums: Int64Array) -> int:
-    """The sum of squares of an opened sum's sentinels, in grid units; what does not fit an entry is cut to what does."""
+    """The sum of squares of an opened sum's sentinels, in grid units, at most what fits an entry."""
     return min(sum(int(value) ** 2 for value in sums[plan.parameters :]), MAX_INT)
 
 

@@ -80,7 +80,7 @@ class Training:
 _DIGITS: Final = Training((64,), classes=10, records=1437, weight_noise_milli=1_250)
 _CANCER: Final = Training((30,), classes=2, records=455)
 _FASHION: Final = Training(
-    (784,), classes=10, records=60_000, local_steps=50, sampling_rate_ppm=20_000, weight_noise_milli=1_250
+    (784,), classes=10, records=60_000, local_steps=50, sampling_rate_ppm=20_000, weight_noise_milli=3_000
 )
 _SCATTERING: Final = replace(_FASHION, record_shape=(768,))
 

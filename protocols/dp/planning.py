@@ -99,8 +99,8 @@ class PrivacyPlan:
     ) -> "PrivacyPlan":
         """The plan with the least noise whose whole schedule costs at most `epsilon` at `delta`.
 
-        `q`: the sampling rate, rounded up to millionths. `honest_min`: by default half of the clients without the
-        colluders, so that half of the clients may drop out of any round; 1 in local mode.
+        `q`: the sampling rate, rounded up to millionths. `honest_min`: by default seven tenths of the
+        clients without the colluders, so that three tenths may drop out of any round; 1 in local mode.
 
         Raises:
             TypeError, ValueError: an argument is out of range, or no noise is enough.
@@ -108,7 +108,7 @@ class PrivacyPlan:
         if not 0 < q <= 1:
             raise ValueError("the sampling rate q must be above 0 and at most 1")
         if honest_min is None:
-            honest_min = 1 if mode is Mode.LOCAL else max(1, clients // 2 - colluders)
+            honest_min = 1 if mode is Mode.LOCAL else max(1, clients - 3 * clients // 10 - colluders)
         rate = math.ceil(Fraction(str(q)) * PPM)
         check_int("rounds", rounds, 1, MAX_STEPS)
         check_int("steps", steps, 1, MAX_STEPS)

@@ -125,7 +125,8 @@ class Chain:
         if self._opening is None:
             raise StateError("the odometer has no opening line yet")
         runs = tuple(self._run_status(beginning) for beginning in self._runs.values())
-        return OdometerStatus(self._opening.dataset, self._opening.unit, tuple(self._budgets), runs, self._head)
+        first = next((run for run, _ in self._reservations), b"")
+        return OdometerStatus(self._opening.dataset, self._opening.unit, tuple(self._budgets), runs, self._head, first)
 
     def _run_status(self, beginning: Beginning) -> RunStatus:
         mine = [reservation for reservation in self._reservations.values() if reservation.run == beginning.run]
@@ -148,6 +149,9 @@ class Chain:
         As long as no other run has reserved anything, all that was released is in the schedule that this one committed
         to before, and the tight value counts: that of the whole schedule if the budget allows all of it, as a part of
         it costs no more, which saves a computation a round.
+
+        Whether another run begins may depend on what the first one released. Then the Renyi value counts for both, and
+        the first one's schedule must have fitted by it from the start: a rule chosen afterwards proves nothing.
         """
         dim = max(each.dim for each in (run, *self._runs.values()))
 
@@ -156,6 +160,14 @@ class Chain:
             gate(events, epsilon_budget=budget.epsilon, delta=budget.delta, dim=dim, schedule=schedule)
 
         if any(spent for other, spent in self._spent.items() if other != run.run):
+            first = self._runs[next(iter(self._reservations))[0]]
+            try:
+                check(first.schedule, None)
+            except PrivacyError as exc:
+                raise PrivacyError(
+                    "the first run on these records fits the budget by the tight value of its schedule only, which no "
+                    f"other run may follow: raise the budget with a reason, or finish that run ({exc})"
+                ) from exc
             check([*self._all(), event], None)
             return
         try:

@@ -1,7 +1,7 @@
 """What an odometer says when it is asked: spending, budget, and how far it reaches. Public numbers of one client."""
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -47,13 +47,17 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class OdometerStatus:
-    """The odometer of one data set and unit. `budgets` are all there ever were, the one in force last."""
+    """The odometer of one data set and unit. `budgets` are all there ever were, the one in force last.
+
+    `first` is the run that reserved first, empty if none did: see `remaining`.
+    """
 
     dataset: str
     unit: str
     budgets: tuple[Budget, ...]
     runs: tuple[RunStatus, ...]
     head: bytes
+    first: bytes
 
     @property
     def budget(self) -> Budget:
@@ -84,7 +88,8 @@ class OdometerStatus:
         """How many more rounds of `event` the budget allows, up to 100,000.
 
         With `run`, rounds of that run: also not more than its schedule has room for. Without, rounds of a new run.
-        Where another run has reserved anything, the Renyi value counts.
+        Where another run has reserved anything, the Renyi value counts, and nothing is left if the schedule of the run
+        that reserved first does not fit by it as well.
 
         Raises:
             ValueError: there is no such run.
@@ -100,22 +105,20 @@ class OdometerStatus:
         elif not self.events:
             schedule = (replace(event, steps=most * event.steps),)
 
-        def fits(rounds: int) -> bool:
-            more = replace(event, steps=rounds * event.steps)
-            budget = self.budget
-            try:
-                gate(
-                    [*self.events, more],
-                    epsilon_budget=budget.epsilon,
-                    delta=budget.delta,
-                    dim=self._dim,
-                    schedule=schedule,
-                )
-            except PrivacyError:
-                return False
-            return True
+        first = next((status.schedule for status in self.runs if status.run == self.first), ())
+        if schedule is None and not self._allows(first, None):
+            return 0
+        return _largest(
+            lambda rounds: self._allows([*self.events, replace(event, steps=rounds * event.steps)], schedule), most
+        )
 
-        return _largest(fits, most)
+    def _allows(self, events: Iterable[PrivacyEvent], schedule: tuple[PrivacyEvent, ...] | None) -> bool:
+        budget = self.budget
+        try:
+            gate(events, epsilon_budget=budget.epsilon, delta=budget.delta, dim=self._dim, schedule=schedule)
+        except PrivacyError:
+            return False
+        return True
 
 
 def _largest(fits: Callable[[int], bool], most: int) -> int:

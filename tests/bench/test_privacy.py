@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench import privacy_page
 from protocols.dp import Mode
 from secure_bfl.bench import PrivacyFigures, PrivacySetting, privacy
 from secure_bfl.bench.drivers import DriverError
@@ -153,3 +154,40 @@ def test_peers_are_given_the_same_job(monkeypatch: pytest.MonkeyPatch) -> None:
     assert privacy._overhead().reason == "it failed"
     assert asked[0][:2] == ["/flower/python", "/drivers/flower_dp.py"]
     assert asked[0][asked[0].index("--params") + 1] == "20000"
+
+
+FOLDER = privacy_page.FOLDER
+
+
+def test_the_page_says_what_was_measured() -> None:
+    for path, wanted in privacy_page.pages().items():
+        assert path.read_text(encoding="utf-8") == wanted, f"python bench/privacy_page.py writes {path.name}"
+    text = (FOLDER / "privacy-performance.md").read_text(encoding="utf-8")
+    marks = {match[2]: match[0] for match in privacy_page.MARKED.finditer(text)}
+    assert set(marks) == {"setting", "accuracy", "budgets", "time", "peers"}
+    found = json.loads((FOLDER / "privacy-performance.json").read_text(encoding="utf-8"))
+    assert f"| `noise_s_per_million` | {found['noise_s_per_million']:g} |" in marks["time"]
+    assert f"{100 * found['digits_accuracy_eps2']:.1f}" in marks["accuracy"]
+
+
+def test_the_page_without_a_peer_says_why() -> None:
+    found = {"peers": {}, "missing": {"flower_dp": "it is not there"}}
+    assert privacy_page._peers(found) == "Not measured: it is not there.\n"
+    assert privacy_page._number(None) == "not measured"
+
+
+def test_the_check_fails_where_the_page_differs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    monkeypatch.setattr(privacy_page, "ROOT", tmp_path)
+    monkeypatch.setattr(privacy_page, "pages", lambda: {page: "new"})
+    monkeypatch.setattr("sys.argv", ["privacy_page.py", "--check"])
+    assert privacy_page.main() == 1
+    assert not page.exists()
+    monkeypatch.setattr("sys.argv", ["privacy_page.py"])
+    assert privacy_page.main() == 0
+    assert page.read_text() == "new"
+    monkeypatch.setattr("sys.argv", ["privacy_page.py", "--check"])
+    assert privacy_page.main() == 0
+    assert "page.md is not what was measured" in capsys.readouterr().out

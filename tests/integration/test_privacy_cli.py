@@ -314,7 +314,7 @@ def rewrite(folder: Path, report: dict[str, Any]) -> None:
 
 def test_a_signed_report_verifies_and_a_changed_one_does_not(finished: FinishedRun, tmp_path: Path) -> None:
     out = finished.copy(tmp_path / "out")
-    assert privacy("verify", out, "--json").json["signer"] is None
+    assert privacy("verify", out, "--json").json["signer"] == "operator"
     said = ("--controller", "A Hospital", "--purpose", "reading digits")
     written = privacy("report", out, "--sign-as", "operator", *said, "--json")
     assert (written.code, written.json["signer"]) == (0, "operator"), written.err
@@ -466,7 +466,7 @@ def test_a_violation_has_its_own_exit_code_then_and_later(
     answer = privacy("audit", "--dir", out)
     assert answer.code == ExitCode.AUDIT, answer.err
     assert re.search(r"verdict +VIOLATED: one-run, z-test, sentinels, record-norm", answer.out)
-    assert "signature" not in report_of(out)
+    assert report_of(out)["signature"]["signer"] == "operator", "the demo signs, and the new report is signed again"
     later = privacy("verify", out)
     assert later.code == ExitCode.AUDIT
     assert re.search(r"^violation: operator, entry \d+: one-run", later.out, re.MULTILINE)

@@ -22,6 +22,7 @@ SCHEDULE = (PrivacyEvent(10_000, 1_000_000, 1000),)
 EPSILON, DELTA, DIM = 4.0, 1e-5, 650
 TIGHT = next(n for n in range(1, 100) if epsilon_pld([EVENT] * (n + 1), DELTA, dim=DIM) > EPSILON)
 RENYI = next(n for n in range(1, 100) if epsilon_rdp([EVENT] * (n + 1), DELTA, dim=DIM) > EPSILON)
+FITTING = (PrivacyEvent(10_000, 1_000_000, 10 * RENYI),)  # fits the budget by the Renyi value too
 UPLOAD = hashlib.sha256(b"ciphertext").digest()
 
 
@@ -178,7 +179,7 @@ def test_a_planned_run_is_never_stopped_and_computes_its_epsilon_once(monkeypatc
 
 def test_a_second_run_shares_the_budget_by_the_renyi_value(odometer: MemoryOdometer | FileOdometer) -> None:
     assert RENYI >= 4
-    odometer.begin(RUN, SCHEDULE)
+    odometer.begin(RUN, FITTING)
     spent(odometer, RUN, 2)
     odometer.begin(OTHER_RUN, SCHEDULE)
     assert odometer.status.spent.method == "tight", "it has reserved nothing yet"
@@ -192,6 +193,33 @@ def test_a_second_run_shares_the_budget_by_the_renyi_value(odometer: MemoryOdome
     with pytest.raises(PrivacyError, match="privacy budget"):
         odometer.begin(THIRD_RUN, [PrivacyEvent(1000, 1_000_000, 5)])
     assert len(odometer.status.runs) == 2, "a run that cannot take a step does not begin"
+
+
+@pytest.mark.parametrize("reserved", [1, 2])
+def test_nothing_follows_a_run_that_fits_by_its_tight_value_only(
+    odometer: MemoryOdometer | FileOdometer, reserved: int
+) -> None:
+    """Not even after one round of it: to change the rule after a look at what was released proves nothing."""
+    assert TIGHT > RENYI
+    odometer.begin(RUN, [PrivacyEvent(10_000, 1_000_000, 10 * TIGHT)])
+    spent(odometer, RUN, reserved)
+    with pytest.raises(PrivacyError, match="by the tight value of its schedule only"):
+        odometer.begin(OTHER_RUN, FITTING)
+    assert odometer.status.remaining(EVENT) == 0
+    assert len(odometer.status.runs) == 1
+    spent(odometer, RUN, TIGHT - reserved, first=reserved + 1)
+    odometer.change_budget(epsilon=8.0, delta=1e-5, reason="the board agreed")
+    odometer.begin(OTHER_RUN, FITTING)
+    spent(odometer, OTHER_RUN, 1)
+    assert odometer.status.first == RUN
+
+
+def test_a_run_that_began_first_and_reserved_second_is_the_second(odometer: MemoryOdometer | FileOdometer) -> None:
+    odometer.begin(OTHER_RUN, FITTING)
+    odometer.begin(RUN, [PrivacyEvent(10_000, 1_000_000, 10 * TIGHT)])
+    spent(odometer, RUN, 1)
+    with pytest.raises(PrivacyError, match="by the tight value of its schedule only"):
+        odometer.reserve(OTHER_RUN, 1, EVENT)
 
 
 def test_a_run_that_was_only_begun_costs_nothing(odometer: MemoryOdometer | FileOdometer) -> None:
@@ -217,7 +245,7 @@ def test_one_that_alone_is_too_much(odometer: MemoryOdometer | FileOdometer) -> 
 def test_others_are_merged_by_mechanism(odometer: MemoryOdometer | FileOdometer) -> None:
     finer = PrivacyEvent(40_000, 1_000_000, 1)
     sampled = PrivacyEvent(40_000, 10_000, 1)
-    odometer.begin(RUN, [*SCHEDULE, finer])
+    odometer.begin(RUN, [PrivacyEvent(10_000, 1_000_000, 20), finer])
     odometer.begin(OTHER_RUN, [*SCHEDULE, finer, sampled])
     for run, number, event in (
         (RUN, 1, EVENT),
@@ -360,10 +388,10 @@ def test_the_status_says_how_far_every_run_is(odometer: MemoryOdometer | FileOdo
 
 def test_remaining_rounds_are_those_that_can_be_reserved(odometer: MemoryOdometer | FileOdometer) -> None:
     assert odometer.status.remaining(EVENT) == TIGHT, "a first run commits to its schedule, and has the tight value"
-    odometer.begin(RUN, SCHEDULE)
-    assert odometer.status.remaining(EVENT, RUN) == TIGHT
+    odometer.begin(RUN, FITTING)
+    assert odometer.status.remaining(EVENT, RUN) == RENYI, "its schedule has no more"
     spent(odometer, RUN, 1)
-    assert odometer.status.remaining(EVENT, RUN) == TIGHT - 1
+    assert odometer.status.remaining(EVENT, RUN) == RENYI - 1
     assert odometer.status.remaining(EVENT) == RENYI - 1, "a second run does not"
     odometer.begin(OTHER_RUN, [EVENT, EVENT])
     assert odometer.status.remaining(EVENT, OTHER_RUN) == 2, "its schedule has no more"

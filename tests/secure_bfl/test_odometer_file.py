@@ -90,7 +90,7 @@ def test_one_file_for_each_data_set_and_unit(tmp_path: Path) -> None:
 def test_sequential_runs_share_one_file(tmp_path: Path) -> None:
     for run in (RUN, OTHER_RUN):
         odometer = FileOdometer.of(tmp_path, dataset="ward-3", unit="record", epsilon=4.0, delta=1e-5, dim=650)
-        odometer.begin(run, SCHEDULE)
+        odometer.begin(run, [EVENT])
         odometer.reserve(run, 1, EVENT)
         odometer.close()
     last = FileOdometer.of(tmp_path, dataset="ward-3", unit="record")

@@ -54,19 +54,20 @@ def test_one_share_alone_protects_little() -> None:
     assert many.naive_epsilon(0, 0) == 0.0
 
 
-def test_defaults_let_half_of_the_clients_drop_out() -> None:
+def test_defaults_let_three_tenths_of_the_clients_drop_out() -> None:
     def solved(**arguments: Any) -> PrivacyPlan:
         return PrivacyPlan.solve(epsilon=4.0, delta=1e-5, rounds=5, **arguments)
 
-    assert solved(clients=10).shares == 5
-    assert solved(clients=11, colluders=2).shares == 3
-    assert solved(clients=11, colluders=2).minimum_contributors == 5
-    assert solved(clients=2).shares == 1
+    assert solved(clients=10).shares == 7
+    assert solved(clients=11, colluders=2).shares == 6
+    assert solved(clients=11, colluders=2).minimum_contributors == 8
+    assert solved(clients=2, colluders=1).shares == 1
+    assert solved(clients=3, colluders=2).shares == 1
     assert solved(clients=10, mode=Mode.LOCAL, steps=7).shares == 1
     local = solved(clients=10, mode=Mode.LOCAL, q=0.1, steps=7)
     assert local.round_event.steps == 7
     assert local.one_share_epsilon() == local.spent()
-    assert solved(clients=200, mode=Mode.CLIENT).shares == 100
+    assert solved(clients=200, mode=Mode.CLIENT).shares == 140
 
 
 def test_less_is_never_cheaper() -> None:
