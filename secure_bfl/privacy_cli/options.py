@@ -76,7 +76,7 @@ def _add_shape(parser: argparse.ArgumentParser) -> None:
         "--honest-min",
         type=int,
         metavar="T",
-        help="fewest honest clients in a sum: each adds 1/T of the noise (default: seven tenths of all, less colluders)",
+        help="fewest honest clients in a sum: each adds 1/T of the noise (default: 7/10 of all, less colluders)",
     )
     parser.add_argument(
         "--colluders",

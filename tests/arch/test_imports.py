@@ -28,14 +28,15 @@ IMPORTERS = {
     "numba": ("protocols._*numba*",),
     "numpy": ("protocols.*", "secure_bfl.*"),
     "obstore": ("ledger.object_blobs",),
-    "opacus": ("secure_bfl.adapters.opacus",),
+    "opacus": ("secure_bfl.adapters.opacus", "secure_bfl.bench.privacy_peers"),
+    "opendp": ("secure_bfl.bench.privacy_peers",),
     "psycopg": ("ledger._postgres",),
     "rich": ("secure_bfl.progress",),
     "safetensors": ("secure_bfl.model",),
     "scipy": ("protocols.dp.*",),
     "sklearn": ("secure_bfl.datasets",),
     "tenseal": ("protocols._seal", "secure_bfl.bench.tenseal_peer"),
-    "torch": ("secure_bfl.adapters.*", "secure_bfl.local_training", "secure_bfl.networks"),
+    "torch": ("secure_bfl.adapters.*", "secure_bfl.local_training", "secure_bfl.bench.privacy_peers", "secure_bfl.networks"),
     "waitress": ("ledger.web.server",),
     "zstandard": ("protocols._seal", "protocols.tckks._tenseal_bytes"),
 }
@@ -57,6 +58,7 @@ EXTRAS = {
     "postgres": ("ledger._postgres", "ledger.postgres"),
     "server": ("ledger.web.server",),
 }
+MEASURED_WHERE_INSTALLED = {"opendp"}  # a peer in a bench, imported when it is called
 OPTIONAL = tuple(name for names in EXTRAS.values() for name in names)
 
 # The standard library's effects, and who may have them.
@@ -139,6 +141,7 @@ def _required(extra: str | None = None) -> set[str]:
 
 def _imported(modules: Iterable[Module]) -> set[str]:
     names = {name for module in modules for name in imported_names(module.tree)} & set(IMPORTERS)
+    names -= MEASURED_WHERE_INSTALLED
     return {DISTRIBUTIONS.get(name, name) for name in names}
 
 

@@ -55,7 +55,9 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(tmp_path: Path) -> N
     answer = call("demo", "--out", tmp_path / "out", *TINY)
     assert answer.code == 0
     lines = answer.err.splitlines()
-    assert lines[0].startswith("breast-cancer: 62 parameters, 2 clients, 1 rounds; epsilon 8 at delta 1e-05; ")
+    assert lines[0].startswith(
+        "breast-cancer: 62 parameters, 2 clients, 1 rounds; distributed noise, epsilon 8 at delta 1e-05 per record; "
+    )
     assert lines[1:] == [
         *(f"open keystores: {i} of 5" for i in range(1, 6)),
         *(f"generate key: {i} of 5" for i in range(1, 6)),

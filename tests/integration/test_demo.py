@@ -11,6 +11,7 @@ from safetensors.numpy import load
 from ledger import read_published
 from secure_bfl.auditor import Auditor
 from secure_bfl.datasets import load as load_dataset
+from secure_bfl.exitcodes import ExitCode
 from secure_bfl.identity import Identity
 from secure_bfl.keystore import PASSPHRASE_VARIABLE, Keystore
 from secure_bfl.layout import PrivateFolder, PublicFolder
@@ -134,7 +135,7 @@ def test_a_passphrase_from_the_environment_is_not_written(tmp_path: Path, monkey
     assert verify(out).code == 0
     monkeypatch.setenv(PASSPHRASE_VARIABLE, "wrong")
     answer = demo(out, *TINY)
-    assert answer.code == 6
+    assert answer.code == ExitCode.KEYSTORE
     assert "the passphrase is wrong or the file is damaged" in answer.err
 
 
@@ -176,7 +177,7 @@ def test_a_passphrase_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.Monk
     assert not list(out.rglob("passphrase.txt"))
     Keystore.open(out / "private" / "member-1" / "keystore", "correct horse")
     answer = demo(out, *TINY)
-    assert answer.code == 6
+    assert answer.code == ExitCode.KEYSTORE
     assert "has a passphrase of your own: set SECURE_BFL_PASSPHRASE" in answer.err
     assert not list(out.rglob("passphrase.txt")), "no wrong one is written beside a keystore that has another"
 
@@ -189,6 +190,6 @@ def test_a_passphrase_that_is_mistyped(
     monkeypatch.delenv(PASSPHRASE_VARIABLE, raising=False)
     monkeypatch.setattr("secure_bfl.keystore.getpass", lambda prompt: next(answers))
     answer = demo(tmp_path / "out", *TINY, "--ask-passphrase")
-    assert answer.code == 6
+    assert answer.code == ExitCode.KEYSTORE
     assert message in answer.err
     assert not (tmp_path / "out").exists()

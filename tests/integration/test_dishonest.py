@@ -24,6 +24,7 @@ from secure_bfl.messages import (
 )
 from secure_bfl.model import GlobalModel
 from secure_bfl.operator import Operator
+from secure_bfl.plan import FederationPlan
 
 from .commands import rejected, verify
 from .dishonest import Cast, ColludingMember, plan_of_cheats, play
@@ -118,7 +119,7 @@ def test_a_model_that_does_not_follow_from_the_shares(folder: PublicFolder) -> N
 
 
 class StartsElsewhere(Operator):
-    """Opens the first round from a model of its own, and everybody trains on it."""
+    """Opens every round from a model of its own."""
 
     def open_round(self, board: Board, number: int, model: GlobalModel) -> None:
         other = GlobalModel(model.layout, model.vector + 0.01)
@@ -134,17 +135,52 @@ class TrainsOnAnything(Client):
         return super().update(board, number, GlobalModel.decode(data, model.layout))
 
 
+def test_a_first_round_from_another_model_than_the_plan_s(folder: PublicFolder) -> None:
+    """There is no round to train in, whoever would."""
+    everyone = dict.fromkeys((1, 2, 3), TrainsOnAnything)
+    board = play(plan_of_cheats(), Cast(operator=StartsElsewhere, clients=everyone), folder)
+    opened = board.replay.size - 1
+    assert board.replay.rounds == []
+    assert rejected(folder.path) == [
+        f"entry {opened}: ROUND_OPEN by operator has no effect: the first round starts from the plan's model",
+        "run: 0 of 1 planned rounds are finished",
+    ]
+
+
+class GoesOnFromItsOwn(Operator):
+    """Publishes a model of its own after the first round, and opens the second one from it."""
+
+    def publish_model(
+        self, board: Board, number: int, model: GlobalModel, *, sentinel_energy: int, accuracy_ppm: int = -1
+    ) -> None:
+        given = GlobalModel(model.layout, model.vector + 0.01) if number == 1 else model
+        super().publish_model(board, number, given, sentinel_energy=sentinel_energy, accuracy_ppm=accuracy_ppm)
+
+    def open_round(self, board: Board, number: int, model: GlobalModel) -> None:
+        result = board.round(1).result if number == 2 else None
+        digest = board.blobs.put(model.encode()) if result is None else result.model
+        board.append(RoundOpen(number, digest), self.name, self.identity.signing)
+
+
+def plan_of_two_rounds() -> FederationPlan:
+    return FederationPlan.create("breast-cancer", clients=3, members=4, threshold=2, rounds=2, minimum_clients=2)
+
+
 def test_a_round_from_another_model(folder: PublicFolder) -> None:
     everyone = dict.fromkeys((1, 2, 3), TrainsOnAnything)
-    assert played(Cast(operator=StartsElsewhere, clients=everyone), folder) == [
-        "round 1: starts from another model than the one the rounds before it give",
+    board = play(plan_of_two_rounds(), Cast(operator=GoesOnFromItsOwn, clients=everyone), folder)
+    assert len(board.round(2).cohort) == 3
+    assert rejected(folder.path) == [
+        "round 1: the published model does not follow from the opened sum",
+        "round 2: starts from another model than the one the rounds before it give",
     ]
 
 
 def test_honest_clients_do_not_train_on_it(folder: PublicFolder) -> None:
-    board = play(plan_of_cheats(), Cast(operator=StartsElsewhere), folder)
-    assert board.round(1).spends == {}
-    assert "round 1: is not finished" in rejected(folder.path)
+    board = play(plan_of_two_rounds(), Cast(operator=GoesOnFromItsOwn), folder)
+    assert board.round(1).spends.keys() == {"client-1", "client-2", "client-3"}
+    assert board.round(2).spends == {}
+    assert "round 2: is not finished" in rejected(folder.path)
 
 
 class ClosesEarly(Operator):

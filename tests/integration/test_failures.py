@@ -13,6 +13,7 @@ import pytest
 
 import secure_bfl.datasets
 from secure_bfl.auditor import Auditor
+from secure_bfl.exitcodes import ExitCode
 from secure_bfl.layout import PublicFolder
 from secure_bfl.plan import FederationPlan
 from secure_bfl.workspace import Workspace
@@ -50,7 +51,7 @@ def refused(out: Path, code: int, told: str, *options: str) -> None:
         (("--delta", "nan"), "delta must be at least 1e-10"),
         (("--delta", "1"), "delta must be at least 1e-10 and below 1"),
         (("--rounds", "0"), "rounds must be 1 to"),
-        (("--digit-bits", "12"), "10 clients of 16-bit values need digits of 20 bits, the plan has 12: fewer clients"),
+        (("--digit-bits", "12"), "10 clients of 21-bit values need digits of 25 bits, the plan has 12: fewer clients"),
         (("--digit-bits", "60"), "wider digits (at most 48)"),
         (("--drop", "-1"), "--drop must be 0 to 10, not -1"),
         (("--drop", "11"), "--drop must be 0 to 10, not 11"),
@@ -221,23 +222,39 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
 # Parties' own state.
 
 
+def stopped_by_the_chain(out: Path, told: str) -> None:
+    """The run does not go on, and says why."""
+    answer = demo(out, *SMALL)
+    assert (answer.code, answer.json["exit_code"]) == (ExitCode.CHAIN, ExitCode.CHAIN)
+    assert told in answer.err
+
+
 def test_an_odometer_that_was_rolled_back(tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = (*SMALL, "--drop", "3")
     assert demo(out, *options).code == 7
     odometer = out / "private" / "client-2" / "odometer.jsonl"
-    spent = odometer.read_bytes()
-    assert spent.count(b"\n") == 1
+    mark = odometer.with_name("odometer.jsonl.began")
+    spent, began = odometer.read_bytes(), mark.read_bytes()
+    opening, beginning, reserved = spent.splitlines(keepends=True)
+    unknown = "client-2: the ledger shows spending in round 1 that this odometer does not know"
+    for older in (opening, opening + beginning, opening + beginning + reserved[:-1]):
+        odometer.write_bytes(older)
+        stopped_by_the_chain(out, unknown)
     odometer.write_bytes(b"")
-    answer = demo(out, *SMALL)
-    assert answer.code == 5
-    assert "client-2: the ledger shows spending in round 1 that this odometer does not know" in answer.err
+    stopped_by_the_chain(out, f"the odometer {odometer} has no first line")
+    odometer.unlink()
+    stopped_by_the_chain(out, f"{odometer} is gone, but an odometer began there")
+    mark.unlink()
+    stopped_by_the_chain(out, unknown)
+    mark.write_bytes(began)
+    stopped_by_the_chain(out, f"{odometer} is another chain than the one that began there")
     odometer.write_bytes(spent.replace(b'"round":1', b'"round": 1'))
-    answer = demo(out, *SMALL)
-    assert answer.code == 5
-    assert "the odometer is broken at line 1" in answer.err
+    stopped_by_the_chain(out, f"the odometer {odometer} is broken at line 3")
     odometer.write_bytes(spent)
     assert demo(out, *SMALL).code == 0
+    assert odometer.read_bytes().startswith(spent)
+    assert verify(out).code == 0
 
 
 def test_a_keystore_that_is_damaged(finished: FinishedRun, tmp_path: Path) -> None:
@@ -245,7 +262,7 @@ def test_a_keystore_that_is_damaged(finished: FinishedRun, tmp_path: Path) -> No
     path = out / "private" / "member-1" / "keystore"
     path.write_bytes(path.read_bytes()[:-1])
     answer = demo(out, *SMALL)
-    assert answer.code == 6
+    assert answer.code == ExitCode.KEYSTORE
     assert "the passphrase is wrong or the file is damaged" in answer.err
     path.unlink()
     answer = demo(out, *SMALL)
@@ -279,7 +296,8 @@ def test_too_many_clients_drop_out(tmp_path: Path) -> None:
     out = tmp_path / "out"
     answer = demo(out, *SMALL, "--drop", "3")
     assert answer.code == 7
-    assert "round 1 has 1 updates, the plan needs 2; missing or malformed: client-1, client-2, client-3" in answer.err
+    told = "round 1 has 1 updates, the plan needs 3; missing, malformed or over budget: client-1, client-2, client-3"
+    assert told in answer.err
     assert "round 1: is not finished" in rejected(out) or "holds no run" in rejected(out)[0]
     assert demo(out, *SMALL).code == 0
     assert verify(out).code == 0

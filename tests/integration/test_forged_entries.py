@@ -33,30 +33,30 @@ Forge = Callable[[StolenKeys, bytes], bytes]
 
 def by_a_stranger(stolen: StolenKeys, context: bytes) -> bytes:
     return sign_entry(
-        Kind.MODEL, "client-9", [2, bytes(32), -1], stolen.identities["client-1"].signing, context=context
+        Kind.MODEL, "client-9", [2, bytes(32), -1, 0], stolen.identities["client-1"].signing, context=context
     )
 
 
 def by_another_s_key(stolen: StolenKeys, context: bytes) -> bytes:
     return sign_entry(
-        Kind.MODEL, "operator", [2, bytes(32), -1], stolen.identities["client-1"].signing, context=context
+        Kind.MODEL, "operator", [2, bytes(32), -1, 0], stolen.identities["client-1"].signing, context=context
     )
 
 
 def of_another_federation(stolen: StolenKeys, context: bytes) -> bytes:
-    return sign(stolen, "operator", Kind.MODEL, [2, bytes(32), -1], bytes(32))
+    return sign(stolen, "operator", Kind.MODEL, [2, bytes(32), -1, 0], bytes(32))
 
 
 def out_of_role(stolen: StolenKeys, context: bytes) -> bytes:
-    return sign(stolen, "client-1", Kind.MODEL, [2, bytes(32), -1], context)
+    return sign(stolen, "client-1", Kind.MODEL, [2, bytes(32), -1, 0], context)
 
 
 def second_model(stolen: StolenKeys, context: bytes) -> bytes:
-    return sign(stolen, "operator", Kind.MODEL, [2, bytes(32), -1], context)
+    return sign(stolen, "operator", Kind.MODEL, [2, bytes(32), -1, 0], context)
 
 
 def malformed(stolen: StolenKeys, context: bytes) -> bytes:
-    return sign(stolen, "operator", Kind.MODEL, [2, b"short", -1], context)
+    return sign(stolen, "operator", Kind.MODEL, [2, b"short", -1, 0], context)
 
 
 def garbage(stolen: StolenKeys, context: bytes) -> bytes:

@@ -66,7 +66,7 @@ def test_entries_without_effect_are_listed_with_their_reasons(public: PublicFold
     context = bytes.fromhex(finished.answer.json["genesis"])
     entries = entries_of(public)
     client = stolen.identities["client-1"].signing
-    spend: Value = [1, 10, 2698, 1_000_000, digest("odometer")]
+    spend: Value = [1, 10, 2698, 1_000_000, [], digest("odometer")]
     first = next(i for i, data in enumerate(entries) if b"client-4" in data and i > 0)
     extra = [
         sign_entry(Kind.BUDGET_SPEND, "client-1", spend, client, context=context),

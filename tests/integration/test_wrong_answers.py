@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ledger import DirectoryBlobs, blob_digest
-from protocols.arrays import UInt64Array
+from protocols.arrays import Int64Array, UInt64Array
 from protocols.packing import unpack
 from protocols.tckks import (
     EncryptedVector,
@@ -37,6 +37,7 @@ from secure_bfl.messages import PartialAnswer, PieceCheck, UpdateCommit
 from secure_bfl.model import GlobalModel
 from secure_bfl.opening import open_sum
 from secure_bfl.plan import FederationPlan
+from secure_bfl.results import following_model, sentinel_energy
 from secure_bfl.state import Attempt
 from tests.secure_bfl.federation import NOW, Federation
 
@@ -180,8 +181,8 @@ class Shifts(Wrong):
         return right
 
 
-def unchecked_model(federation: Federation) -> GlobalModel:
-    """The model that somebody gets who does not compare the answers."""
+def unchecked_sum(federation: Federation) -> Int64Array:
+    """The sum that somebody gets who does not compare the answers."""
     board, plan = federation.board, federation.plan
     attempt = board.round(1).attempts[0]
     size = PartialDecryption.encoded_size(plan.suite, plan.blocks)
@@ -190,8 +191,12 @@ def unchecked_model(federation: Federation) -> GlobalModel:
         data = board.blobs.get(attempt.answers[name].answer, size=size)
         answers[name] = PartialDecryption.decode(data, board.joint_key, sender=name, blocks=plan.blocks)
     total = board.ciphertext(attempt.request.ciphertext, sender="operator")
-    sums = unpack(combine(total, answers, plan.noise_budget, plan.layout), plan.parameters)
-    return federation.zero.apply(sums, len(board.round(1).cohort), plan.grid)
+    return unpack(combine(total, answers, plan.noise_budget, plan.layout), plan.values)
+
+
+def unchecked_model(federation: Federation) -> GlobalModel:
+    """The model that follows from it."""
+    return following_model(federation.board, 1, federation.zero, unchecked_sum(federation))
 
 
 def test_a_small_chosen_error_is_noticed_although_the_sum_opens(voted: Federation, honest: GlobalModel) -> None:
@@ -388,7 +393,8 @@ def test_a_model_that_rests_on_a_wrong_answer_is_an_error(voted: Federation, tmp
         member.answer(federation.board, 1)
     for member in federation.members:
         member.check_pieces(federation.board, 1)
-    federation.operator.publish_model(federation.board, 1, unchecked_model(federation), sentinel_energy=0)
+    energy = sentinel_energy(federation.plan, unchecked_sum(federation))
+    federation.operator.publish_model(federation.board, 1, unchecked_model(federation), sentinel_energy=energy)
     errors = rejected(published(federation, unchecked_model(federation), tmp_path).path)
     assert any("rounds: member-1: its answer is not the sum of what it states about its pieces" in e for e in errors)
 
@@ -400,13 +406,15 @@ class SendsNoise(Client):
     """Commits to random bytes in the form of a ciphertext."""
 
     def update(self, board: Board, number: int, model: GlobalModel) -> bool:
-        self.reserve(board, number)
+        reservation = self.reserve(board, number)
         plan = board.roster.plan
         shape = (plan.blocks, 2, len(plan.suite.data_primes), plan.ring_degree)
         stream = hashlib.shake_256(b"noise").digest(8 * int(np.prod(shape)))
         primes = np.array(plan.suite.data_primes, dtype=np.uint64)[:, None]
         residues = np.frombuffer(stream, dtype="<u8").reshape(shape) % primes
-        digest = board.blobs.put(EncryptedVector(plan.suite, board.joint_key.digest, residues).encode())
+        data = EncryptedVector(plan.suite, board.joint_key.digest, residues).encode()
+        digest = board.blobs.put(data)
+        self._odometer.persist(reservation.run, number, self._outbox.put(data), len(data))
         board.append(UpdateCommit(number, 0, digest, b""), self.name, self.identity.signing)
         return True
 
