@@ -64,7 +64,7 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class PrivacyFigures:
-    """What was measured. Times are CPU seconds of one thread. Noise and steps are medians of runs that took turns; the rest ran once.
+    """What was measured. Times are CPU seconds of one thread: of noise and steps medians of runs that took turns.
 
     `accuracies` are by name: the plan's training of digits with 10 and with 100 clients, and that of one trusted party
     with the same steps and with 300. `noise_s_per_million` is for a million values of standard deviation 10^5 units, to

@@ -46,6 +46,7 @@ from secure_bfl.plan import FederationPlan
 from secure_bfl.report import build, encode, html, markdown
 from secure_bfl.results import final_model, next_model, report_facts
 from secure_bfl.roster import OPERATOR, client_name, member_name
+from secure_bfl.signatory import ReportSigner
 
 NOW = 1_700_000_000
 
@@ -112,7 +113,7 @@ def play(plan: FederationPlan, cast: Cast, folder: PublicFolder) -> Board:
     model = GlobalModel.zero(plan.tensors)
     with suppress(EdgeError, LedgerError, ProtocolError):  # an honest party refuses; the board stays as it is
         model = _rounds(board, plan, cast, operator, members, clients, model)
-    publish_everything(board, folder, witnesses, model)
+    publish_everything(board, folder, witnesses, model, operator.identity)
     return board
 
 
@@ -167,9 +168,13 @@ def _client(cls: type[Client], number: int, plan: FederationPlan) -> Client:
 
 
 def publish_everything(
-    board: Board, folder: PublicFolder, witnesses: Mapping[str, CosigningWitness], model: GlobalModel
+    board: Board,
+    folder: PublicFolder,
+    witnesses: Mapping[str, CosigningWitness],
+    model: GlobalModel,
+    operator: Identity,
 ) -> None:
-    """Certify and publish whatever the log holds, with a model and a report that fit it if there can be one."""
+    """Certify and publish whatever the log holds, with a model and a signed report that fit it if there can be one."""
     certificate = certify(board.log, witnesses, board.replay.committee.policy, now=NOW)
     publish(board.log, certificate, folder.ledger)
     rounds = board.replay.rounds
@@ -179,7 +184,7 @@ def publish_everything(
     plan = board.roster.plan
     last = GlobalModel.decode(board.blobs.get(rounds[-1].result.model, size=size), plan.tensors)
     folder.model.write_bytes(final_model(board, last).encode())
-    report = build(report_facts(board, certificate))
+    report = ReportSigner(operator, {})(build(report_facts(board, certificate)), board)
     folder.report_json.write_bytes(encode(report))
     folder.report_markdown.write_bytes(markdown(report).encode())
     folder.report_html.write_bytes(html(report).encode())
@@ -217,5 +222,5 @@ class StolenKeys:
         for path in sorted(folder.ledger.rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
         plan = board.roster.plan
-        publish_everything(board, folder, witnesses, GlobalModel.zero(plan.tensors))
+        publish_everything(board, folder, witnesses, GlobalModel.zero(plan.tensors), operator)
         return board

@@ -118,7 +118,7 @@ def published(federation: Federation, model: GlobalModel, path: Path) -> PublicF
     for data in federation.blobs._blobs.values():
         blobs.put(data)
     witnesses = {member.name: member.witness for member in federation.members}
-    publish_everything(federation.board, folder, witnesses, model)
+    publish_everything(federation.board, folder, witnesses, model, federation.operator.identity)
     return folder
 
 

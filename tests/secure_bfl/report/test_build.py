@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -11,15 +10,12 @@ from typing import Any
 
 import jsonschema
 import pytest
-from scipy.stats import norm
 
 from protocols.dp import PrivacyEvent, epsilon_pld, epsilon_rdp
-from protocols.dp.gaussian import gaussian_epsilon
 from secure_bfl.adapters import opacus
 from secure_bfl.report import ClientFacts, Spend, VoidRound, build, encode, schema
 from secure_bfl.report.accounts import Check, _round_up, epsilons, frontier, histories
 from secure_bfl.report.course import _spread, _timeline
-from secure_bfl.report.wording import percent_up
 from tests.secure_bfl.report.made_up import (
     OTHERS,
     client_level,
@@ -491,15 +487,3 @@ def test_many_histories_are_bounded_from_above_and_the_largest_is_exact() -> Non
     assert len(set(found.values())) < 25
     few = epsilons(histories(clients[:5]), facts)
     assert all(epsilon == epsilon_pld(events, DELTA, dim=650) for events, epsilon in few.items())
-
-
-def test_the_guides_table_is_right() -> None:
-    guide = (Path(__file__).parents[3] / "docs" / "how-to" / "read-a-budget-report.md").read_text("utf-8")
-    rows = re.findall(r"^\| ([\d.]+) \| ([\d.]+) of 100", guide, re.MULTILINE)
-    assert [row[0] for row in rows] == ["0.1", "1", "2", "4", "8"]
-    for epsilon, detected in rows:
-        low, high = 1e-3, 10.0  # mu of the Gaussian mechanism with this epsilon at delta 1e-5
-        while high - low > 1e-9:
-            middle = (low + high) / 2
-            low, high = (middle, high) if gaussian_epsilon(middle, DELTA) < float(epsilon) else (low, middle)
-        assert percent_up(norm.cdf(norm.ppf(0.01) + low)) == detected
