@@ -71,7 +71,7 @@ def inversion(
         "delta": DELTA,
         "noise_multiplier": plan.noise_multiplier_milli / 1000,
         "shares": plan.shares,
-        "one_share_epsilon": round(plan.one_share_epsilon(), 2),
+        "one_share_epsilon": round(plan.naive_epsilon(1), 2),
         "attacks": {finding.key: _figures_of(finding) for finding in findings},
     }
     return figures, federation, findings

@@ -37,7 +37,7 @@ from .layout import PublicFolder
 from .messages import Kind
 from .model import GlobalModel
 from .replay import RoundState
-from .report import build, compare, encode, html, markdown
+from .report import AUDIT_CLAIMS, build, compare, encode, html, markdown
 from .results import final_model, first_model, following_model, next_model, opened_sum, report_facts, sentinel_energy
 from .signatory import signer_of
 
@@ -386,6 +386,11 @@ class Auditor:
         except (ValueError, RecursionError) as exc:
             self._error(name, f"is not JSON: {exc}")
             return
+        for claim in ours["assumptions"]["checked"]:
+            if not claim["holds"] and claim["claim"] in AUDIT_CLAIMS:
+                self._note("assumption", f"does not hold: {claim['claim']}")
+            elif not claim["holds"] and ours["accounting"]["verdict"] == "agree":
+                self._error("assumption", f"does not hold: {claim['claim']}")
         if ours["budget"]["exceeded"]:
             self._error("budget", "a client spent more than the plan's budget")
         differences = compare(ours, theirs)

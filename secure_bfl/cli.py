@@ -5,6 +5,8 @@ Results go to standard output, progress and errors to standard error; with `--js
 
 import argparse
 import json
+import os
+import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,8 @@ from .ledger_cli import add_ledger, run_ledger
 from .privacy_cli import add_privacy, add_report_options, run_privacy, write_signed_report
 
 __all__ = ["main"]
+
+_READER_GONE = 141  # what a shell reports for a program that SIGPIPE ended
 
 _EXAMPLES = """\
 examples:
@@ -166,7 +170,7 @@ def _add_demo(commands: Any) -> None:
         "--minimum-clients", type=int, help="fewest clients in a sum that is opened (default: seven tenths of them)"
     )
     demo.add_argument(
-        "--colluders", type=int, default=0, help="clients that may withhold or betray their noise (default: 0)"
+        "--colluders", type=int, help="clients that may withhold or betray their noise (default: 1; 0 in local mode)"
     )
     demo.add_argument("--digit-bits", type=int, help="width of a packed digit (default: just wide enough)")
     demo.add_argument("--drop", type=int, default=0, metavar="K", help="K clients vanish in every round")
@@ -218,11 +222,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     try:
         _announce(options.command)
-        return commands[options.command](options)
+        done = commands[options.command](options)
+        sys.stdout.flush()
+        return done
     except KeyboardInterrupt:
         print("secure-bfl: stopped; the same command goes on where it was", file=sys.stderr)
         return 130
     except Exception as exc:
+        if isinstance(exc, BrokenPipeError) and _reader_gone():
+            return _READER_GONE
         code = code_of(exc)
         if code is None:
             raise
@@ -230,6 +238,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps({"error": str(exc), "exit_code": int(code)}))
         print(f"secure-bfl: {escaped(exc)}", file=sys.stderr)
         return int(code)
+
+
+def _reader_gone() -> bool:
+    """Whether the reader of our output went away, as `head` does. Then what is left is dropped without a word."""
+    gone = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            number = stream.fileno()
+        except (OSError, ValueError):  # nothing that the system knows of
+            continue
+        watch = select.poll()
+        watch.register(number, 0)
+        if any(state & select.POLLERR for _, state in watch.poll(0)):
+            gone = True
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), number)
+    return gone
 
 
 def _announce(command: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from ledger import BlobError, Blobs, blob_digest
-from protocols.dp import PrivacyEvent
+from protocols.dp import Mode, PrivacyEvent
 from protocols.dp.auditing import SentinelRound, sentinel_reading
 from protocols.errors import PrivacyError
 from protocols.packing import pack
@@ -27,6 +27,8 @@ from .messages import DENSE, BudgetSpend, OtherSpend, UpdateCommit
 from .model import GlobalModel
 from .odometer import Odometer, Reservation
 from .plan import FederationPlan
+from .results import opened_sum, sentinel_energy
+from .roster import OPERATOR
 from .state import RoundState
 
 __all__ = ["LEAST_P_VALUE", "Client"]
@@ -46,6 +48,7 @@ class Client:
         self._learner, self._odometer, self._outbox = learner, odometer, outbox
         self._encryptor: Encryptor | None = None
         self._checked: FederationPlan | None = None  # the plan that the network is known to fit
+        self._energies: dict[int, int] = {}  # of the sentinels of rounds that this client opened itself
 
     @property
     def name(self) -> str:
@@ -60,6 +63,7 @@ class Client:
             ChainError: the ledger shows what this odometer does not know: an older copy was restored.
         """
         run, plan, round_state = board.replay.context, board.roster.plan, board.round(number)
+        self._check_plan(plan)
         self._odometer.begin(run, (plan.schedule,))
         self._take_over_spending(board)
         reservation = self._odometer.reserve(run, number, plan.round_event)
@@ -78,6 +82,25 @@ class Client:
             )
             board.append(spend, self.name, self.identity.signing_in(board.replay))
         return reservation
+
+    def _check_plan(self, plan: FederationPlan) -> None:
+        """Once for each plan, before anything is spent: its noise fits its budget, and this client fits it.
+
+        Raises:
+            PrivacyError: the schedule costs more than the budget that the plan states.
+            StateError: the odometer counts another unit of privacy.
+            ValueError: the network is not the plan's, or does not take every record.
+        """
+        if self._checked == plan:
+            return
+        plan.require_budget()
+        if self._odometer.unit != plan.unit_of_privacy:
+            raise StateError(
+                f"{self.name}: the odometer counts the spending of a {self._odometer.unit}, the plan protects a "
+                f"{plan.unit_of_privacy}: use the odometer of that unit"
+            )
+        self._learner.check(plan)
+        self._checked = plan
 
     def _take_over_spending(self, board: Board) -> None:
         """Every spend and commitment in this client's name is in its odometer, or another held its key then.
@@ -148,9 +171,7 @@ class Client:
             return False
         if blob_digest(model.encode()) != round_state.model:
             raise StateError(f"{self.name}: the model at hand is not the one round {number} starts from")
-        if self._checked != board.roster.plan:
-            self._learner.build(board.roster.plan)
-            self._checked = board.roster.plan
+        self._check_plan(board.roster.plan)
         self._check_noise(board)
         reservation = self.reserve(board, number)
         ciphertext = self._persisted(reservation)
@@ -175,30 +196,47 @@ class Client:
         return True
 
     def _check_noise(self, board: Board) -> None:
-        """Whether the sums opened so far have the noise that the plan says, each round alone and all together.
+        """Whether the sums opened so far have the noise that epsilon rests on, each round alone and all together.
 
-        Everybody's sentinels are zero, so they show the noise of a sum and nothing else. What auditors recompute is
-        taken from the ledger here.
+        Everybody's sentinels are zero, so they show the noise of a sum and nothing else. What the operator states of
+        them is computed again. That of the fewest honest clients is enough: others may leave theirs out. In local mode
+        nobody's noise rests on another's.
         """
         plan, parts = board.roster.plan, dict[int, SentinelRound]()
-        if not plan.sentinels:
+        if not plan.sentinels or plan.mode == Mode.LOCAL:
             return
         for state in board.replay.rounds:
             if state.result is not None:
-                variance = plan.sentinel_variance(len(state.cohort))
-                parts[state.number] = SentinelRound(plan.sentinels, state.result.sentinel_energy, variance)
+                energy = self._energy(board, state.number, state.result.sentinel_energy)
+                parts[state.number] = SentinelRound(plan.sentinels, energy, plan.sentinel_variance(plan.shares))
         for number, part in parts.items():
             self._check_reading(f"round {number}", [part])
         if parts:
             self._check_reading(f"{len(parts)} rounds together", list(parts.values()))
 
+    def _energy(self, board: Board, number: int, stated: int) -> int:
+        """The sentinels of a finished round, from the sum that its answers open to.
+
+        Raises:
+            ChainError: the operator stated something else.
+        """
+        if number not in self._energies:
+            self._energies[number] = sentinel_energy(board.roster.plan, opened_sum(board, number))
+        if self._energies[number] != stated:
+            raise ChainError(
+                f"{self.name}: the sentinels stated for round {number} are not those of the sum that was opened; "
+                "nothing more is sent to this federation",
+                culprits=(OPERATOR,),
+            )
+        return stated
+
     def _check_reading(self, where: str, parts: Sequence[SentinelRound]) -> None:
         reading = sentinel_reading(parts)
         if reading.p_too_small < LEAST_P_VALUE:
             raise PrivacyError(
-                f"{self.name}: the noise in the sum of {where} has {reading.ratio:.3g} of the planned variance, as "
-                f"{reading.coordinates} sentinels show (p = {reading.p_too_small:.1e}): clients left out noise that "
-                "this one's privacy rests on; nothing more is sent to this federation"
+                f"{self.name}: the noise in the sum of {where} has {reading.ratio:.3g} of the variance that epsilon "
+                f"rests on, as {reading.coordinates} sentinels show (p = {reading.p_too_small:.1e}): more clients left "
+                "theirs out than the plan allows for; nothing more is sent to this federation"
             )
 
     def _persisted(self, reservation: Reservation) -> bytes | None:

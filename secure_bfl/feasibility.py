@@ -40,6 +40,7 @@ _MAX_TENSORS: Final = 512
 _MAX_RECORD_SIDES: Final = 4
 _MAX_RECORD_VALUES: Final = 1 << 24
 _MAX_SENTINELS: Final = 1 << 16
+_MAX_ENERGY: Final = 1 << 60  # an eighth of the largest integer of an entry: chance never reaches that
 _SLUG: Final = re.compile(r"[a-z0-9-]{1,64}")
 
 
@@ -61,6 +62,10 @@ def require_feasible(plan: "FederationPlan") -> None:
         raise CapacityError(
             f"values of {plan.value_bits} bits have no room for the noise and one clipped gradient of "
             f"{plan.clip_units} units: more value bits, fewer clip_units, or more honest clients"
+        )
+    if plan.sentinels * plan.sentinel_variance(plan.clients) > _MAX_ENERGY:
+        raise CapacityError(
+            f"the squares of {plan.sentinels} sentinels would not fit an entry: fewer sentinels or fewer clip_units"
         )
     plan.noise_budget.require(plan.coefficients_opened, tests=plan.dry_runs)
 

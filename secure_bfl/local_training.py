@@ -42,6 +42,7 @@ from .records import Records
 __all__ = ["RAND_BYTES", "Learner", "Records", "check_network", "layout_of", "train_round"]
 
 RAND_BYTES: Final = 32
+_CHECKED_AT_ONCE: Final = 1024
 _LARGEST: Final = float(np.finfo(np.float32).max)
 
 
@@ -90,6 +91,30 @@ class Learner:
         if self.network is None and not self.records.tokens:
             return GradientEngine(module)  # a softmax layer needs no trial
         return prepared(plan, module, tokens=self.records.tokens)
+
+    def check(self, plan: FederationPlan) -> None:
+        """Everything that could fail later for reasons that are in the records, now, before anything is spent.
+
+        A client that fails in the one round that samples a record, and not in others, tells that it has the record.
+
+        Run by: a client, once for each plan.
+
+        Raises:
+            ValueError: see `build`; or the records are not of the plan's shape and classes, or the network does not
+                take one of them, as a token beyond its vocabulary.
+        """
+        records = self.records
+        _check_record_shape(plan, records)
+        _check_values(plan, records)
+        engine = self.build(plan)
+        for start in range(0, len(records.labels), _CHECKED_AT_ONCE):
+            part = records.features[start : start + _CHECKED_AT_ONCE]
+            try:
+                engine.scores(torch.from_numpy(part.copy() if records.tokens else part.astype(np.float32)))
+            except (IndexError, RuntimeError) as exc:
+                raise ValueError(
+                    f"the network does not take one of the records {start} to {start + _CHECKED_AT_ONCE - 1}: {exc}"
+                ) from exc
 
 
 @lru_cache(maxsize=4)
@@ -149,6 +174,10 @@ def train_round(
 def _check_shapes(plan: FederationPlan, model: GlobalModel, records: Records) -> None:
     if model.layout != plan.tensors:
         raise ValueError("the model does not have the plan's tensors")
+    _check_record_shape(plan, records)
+
+
+def _check_record_shape(plan: FederationPlan, records: Records) -> None:
     if records.record_shape != plan.record_shape:
         raise ValueError(f"a record has the shape {records.record_shape}, the plan says {plan.record_shape}")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_MAX_AUDITS = 16  # of one party; a report lists them all
+_MAX_AUDITS = 4  # of one party; a report lists them all
 
 
 def _check_new(replay: "Replay", claim: KeyClaim) -> None:

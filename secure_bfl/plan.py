@@ -7,6 +7,7 @@ or security is refused here, with the numbers, before a key is drawn or a record
 import math
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from functools import lru_cache, partial
 from typing import Final, Self
 
@@ -94,7 +95,7 @@ class FederationPlan(Body):
         epsilon: float = 8.0,
         delta: float = 1e-5,
         minimum_clients: int | None = None,
-        colluders: int = 0,
+        colluders: int | None = None,
         sentinels: int = SENTINELS,
         digit_bits: int | None = None,
         checksum_digit: bool = False,
@@ -107,9 +108,9 @@ class FederationPlan(Body):
         Run by: whoever sets the federation up; everybody else reads the result from the ledger.
 
         `mode` says whose privacy rests on what (dp §2); it is that of `training` if that is given, else `DISTRIBUTED`.
-        `minimum_clients` is the fewest clients in a sum that is
-        opened, by default seven tenths of them; up to `colluders` of these may withhold their noise, or tell others
-        what it was. The noise of the other clients alone is enough.
+        `minimum_clients` is the fewest clients in a sum that is opened, by default seven tenths of them. Up to
+        `colluders` of these may withhold their noise, or tell others what it was, and the noise of the rest is enough.
+        By default it is one, as every client knows its own noise: so epsilon holds against each other client, too.
 
         `checksum_digit` spends one digit of each coefficient on finding clients whose values are out of range.
         `committee_changes` is how often the key may be handed to another committee, or refreshed; `answers` the most
@@ -128,6 +129,8 @@ class FederationPlan(Body):
             raise ValueError(f"delta must be at least 1e-10 and below 1, not {delta}")
         check_clients(clients)
         sharing = share_among(members, threshold)
+        if mode is not None and not isinstance(mode, Mode):
+            raise TypeError(f"mode must be one of Mode.LOCAL, Mode.DISTRIBUTED and Mode.CLIENT, not {mode!r}")
         if training is None:
             training = settings(dataset, Mode.DISTRIBUTED if mode is None else mode)
         if mode is not None and training.mode is not mode:
@@ -139,6 +142,8 @@ class FederationPlan(Body):
             raise ValueError(f"{training.records} training records cannot be split over {clients} clients")
         minimum = _minimum(clients) if minimum_clients is None else minimum_clients
         check_minimum(minimum, clients)
+        if colluders is None:
+            colluders = 0 if training.mode is Mode.LOCAL else 1
         if training.mode is not Mode.LOCAL and not 0 <= colluders < minimum:
             raise ValueError(f"colluders must be 0 to {minimum - 1}, fewer than the {minimum} clients of the least sum")
         budget = cls._budget(epsilon, delta, training, rounds, clients, minimum, colluders, sentinels)
@@ -171,8 +176,8 @@ class FederationPlan(Body):
             ),
             momentum_milli=training.momentum_milli,
             average_from=max(1, rounds - training.averaged_rounds + 1),
-            epsilon_milli=math.floor(epsilon * 1000),
-            delta_e12=math.floor(delta * 10**12),
+            epsilon_milli=_scaled(epsilon, 1000),
+            delta_e12=_scaled(delta, 10**12),
             value_bits=value_bits,
             step_bits=step_bits,
             digit_width=digit_width(Grid(value_bits, step_bits), clients) if digit_bits is None else digit_bits,
@@ -198,7 +203,7 @@ class FederationPlan(Body):
         sentinels: int,
     ) -> PrivacyPlan:
         """The smallest noise that keeps the whole schedule within the budget as the plan states it, rounded down."""
-        stated_epsilon, stated_delta = math.floor(epsilon * 1000) / 1000, math.floor(delta * 10**12) / 10**12
+        stated_epsilon, stated_delta = _scaled(epsilon, 1000) / 1000, _scaled(delta, 10**12) / 10**12
         if stated_epsilon <= 0:
             raise ValueError(f"epsilon must be at least 0.001, not {epsilon}")
         local = training.mode is Mode.LOCAL
@@ -412,6 +417,11 @@ class FederationPlan(Body):
 def _tail(mechanism: Mechanism) -> int:
     """No noise of one client exceeds this."""
     return DiscreteGaussian(mechanism.share_variance_units).tail_cut
+
+
+def _scaled(value: float, units: int) -> int:
+    """A decimal as it is written, in whole units, rounded down: 2.01 is 2010 thousandths, whatever binary makes of it."""
+    return math.floor(Fraction(str(value)) * units)
 
 
 def _minimum(clients: int) -> int:

@@ -21,7 +21,7 @@ class Records:
     are the plan's `record_shape`.
 
     Raises:
-        TypeError: another dtype; nothing is converted silently.
+        TypeError: not numpy arrays, or of another dtype; nothing is converted silently.
         ValueError: a record has no side of its own, or there are not as many labels as records.
     """
 
@@ -29,6 +29,9 @@ class Records:
     labels: Int64Array
 
     def __post_init__(self) -> None:
+        for name in ("features", "labels"):
+            if not isinstance(getattr(self, name), np.ndarray):
+                raise TypeError(f"{name} must be a numpy array, not a {type(getattr(self, name)).__name__}")
         features: NDArray[np.float64] | NDArray[np.int64] = self.features
         if features.ndim < 2:
             raise ValueError(f"features have the shape [records, ...], not {features.shape}")

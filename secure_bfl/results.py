@@ -22,6 +22,7 @@ from .model import GlobalModel
 from .plan import FederationPlan
 from .report import AuditFacts, ClientFacts, ReportFacts, RoundFacts, Spend, VoidRound
 from .roster import OPERATOR
+from .spending import others_of
 
 __all__ = [
     "apply_sum",
@@ -169,8 +170,7 @@ def report_facts(transcript: Transcript, certificate: Certificate) -> ReportFact
             if (spend := state.spends.get(name)) is not None
         )
         uploads = tuple(s.number for s in replay.rounds if s.result is not None and name in s.cohort)
-        last_spend = next((s.spends[name] for s in reversed(replay.rounds) if name in s.spends), None)
-        others = () if last_spend is None else tuple(other.event for other in last_spend.others)
+        others = others_of(state.spends[name] for state in replay.rounds if name in state.spends)
         clients.append(ClientFacts(name, spends, uploads, others))
     rounds = tuple(
         RoundFacts(

@@ -8,13 +8,13 @@ default is the largest dimension allowed. Spec: dp §5 (v1).
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
 from .composition import RENYI_ORDERS, LossCurve, compose, renyi_divergences, snap
-from .events import PrivacyEvent
+from .events import PrivacyEvent, totals
 from .gaussian import gaussian_delta, gaussian_epsilon
+from .integers import check_int
 from .mixture import group_distribution
 from .noise import MAX_DIM, MAX_DISTANCE
 
@@ -23,12 +23,12 @@ __all__ = [
     "MIN_DELTA",
     "QUICK_ORDERS",
     "check_delta",
-    "check_dim",
     "delta_pld",
     "epsilon_pld",
     "epsilon_rdp",
     "group_epsilon",
-    "totals",
+    "total_distance",
+    "with_distance",
 ]
 
 MIN_DELTA: Final = 1e-10
@@ -57,9 +57,10 @@ def epsilon_pld(events: Iterable[PrivacyEvent], delta: float, *, dim: int = MAX_
     Run by: anyone. Returns an upper bound; `inf` above `MAX_EPSILON`; 0 for no events.
     Source: Koskela, Jaelkoe, Honkela 2020; Doroshenko et al. 2022 ("Connect the Dots"), as in `dp-accounting`.
     Raises:
-        ValueError: `delta` is not in [1e-10, 1) or `dim` not in [1, 2^24].
+        TypeError, ValueError: `delta` is not in [1e-10, 1), or `dim` is not an int in [1, 2^24].
     """
-    return _epsilon_pld(_charges(events), check_delta(delta), check_dim(dim), 1)
+    check_int("dim", dim, 1, MAX_DIM)  # before the cache, which takes 2.0 for 2
+    return _epsilon_pld(_charges(events), check_delta(delta), dim, 1)
 
 
 def delta_pld(events: Iterable[PrivacyEvent], epsilon: float, *, dim: int = MAX_DIM) -> float:
@@ -71,7 +72,7 @@ def delta_pld(events: Iterable[PrivacyEvent], epsilon: float, *, dim: int = MAX_
     if not (math.isfinite(epsilon) and epsilon >= 0):
         raise ValueError("epsilon must be finite and not negative")
     charges = _charges(events)
-    distance = _distance(charges, check_dim(dim))
+    distance = _distance(charges, dim)
     if epsilon > MAX_EPSILON:
         return 1.0
     return min(1.0, _ideal_delta(charges, epsilon) + (1 + math.exp(epsilon)) * distance)
@@ -83,15 +84,16 @@ def epsilon_rdp(
     """Epsilon at `delta` by Renyi accounting: looser, and a theorem without numerical error terms.
 
     Source: Mironov, Talwar, Zhang 2019; conversion of Canonne, Kamath, Steinke 2020, Proposition 12.
-    `orders`: the Renyi orders to try, each above 1.01; by default those of `dp-accounting`.
+    `orders`: the Renyi orders to try, each above 1.01; by default those of `dp-accounting`, or with more than 8
+    distinct mechanisms those of `composition`.
     Raises:
         ValueError: `delta`, `dim` or an order is out of range.
     """
     if orders is not None and not (orders and all(math.isfinite(order) and order > 1.01 for order in orders)):
         raise ValueError("orders must be finite and above 1.01")
     charges = _charges(events)
-    distance = _distance(charges, check_dim(dim))
-    return _with_distance(lambda left: _ideal_rdp(charges, left, orders), check_delta(delta), distance)
+    distance = _distance(charges, dim)
+    return with_distance(lambda left: _ideal_rdp(charges, left, orders), check_delta(delta), distance)
 
 
 def group_epsilon(events: Iterable[PrivacyEvent], delta: float, k: int, *, dim: int = MAX_DIM) -> float:
@@ -101,25 +103,15 @@ def group_epsilon(events: Iterable[PrivacyEvent], delta: float, k: int, *, dim: 
     (Ganesh, "Tight group-level DP guarantees for DP-SGD with sampling via mixture of Gaussians mechanisms",
     2024); at rate 1 this is the closed form at k times the sensitivity. `inf` above `MAX_EPSILON`.
     Raises:
-        ValueError: `k` is not in [1, 64]; `delta` or `dim` is out of range.
+        TypeError, ValueError: `k` is not an int in [1, 64]; `delta` or `dim` is out of range.
     """
-    if type(k) is not int or not 1 <= k <= 64:
-        raise ValueError("k must be an int in [1, 64]")
-    return _epsilon_pld(_charges(events), check_delta(delta), check_dim(dim), k)
-
-
-def totals(events: Iterable[PrivacyEvent]) -> Counter[PrivacyEvent]:
-    """Steps of each distinct mechanism."""
-    result: Counter[PrivacyEvent] = Counter()
-    for event in events:
-        result[replace(event, steps=1)] += event.steps
-    return result
+    check_int("k", k, 1, 64)
+    check_int("dim", dim, 1, MAX_DIM)
+    return _epsilon_pld(_charges(events), check_delta(delta), dim, k)
 
 
 def _charges(events: Iterable[PrivacyEvent]) -> _Charges:
-    return tuple(
-        sorted(totals(events).items(), key=lambda item: (item[0].noise_multiplier_milli, item[0].sampling_rate_ppm))
-    )
+    return tuple(totals(events).items())
 
 
 def check_delta(delta: float) -> float:
@@ -133,23 +125,21 @@ def check_delta(delta: float) -> float:
     return delta
 
 
-def check_dim(dim: int) -> int:
-    """Refuse a number of coordinates that no release can have.
+def total_distance(dim: int, steps: int) -> float:
+    """Total variation between everything that is released and what the ideal laws would release.
 
     Raises:
-        ValueError: it is not an int in [1, 2^24].
+        TypeError, ValueError: `dim`, the coordinates of one release, is not an int in [1, 2^24].
     """
-    if type(dim) is not int or not 1 <= dim <= MAX_DIM:
-        raise ValueError(f"dim must be an int in [1, {MAX_DIM}]")
-    return dim
+    check_int("dim", dim, 1, MAX_DIM)
+    return dim * steps * MAX_DISTANCE
 
 
 def _distance(charges: _Charges, dim: int) -> float:
-    """Total variation between everything that is released and what the ideal laws would release."""
-    return dim * sum(steps for _, steps in charges) * MAX_DISTANCE
+    return total_distance(dim, sum(steps for _, steps in charges))
 
 
-def _with_distance(ideal: Callable[[float], float], delta: float, distance: float) -> float:
+def with_distance(ideal: Callable[[float], float], delta: float, distance: float) -> float:
     """Epsilon of a mechanism within total variation `distance` of one whose epsilon at delta is `ideal(delta)`.
 
     If the ideal one is (e, d)-DP, the real one is (e, d + (1 + exp(e)) * distance)-DP (spec §5.5).
@@ -164,7 +154,7 @@ def _with_distance(ideal: Callable[[float], float], delta: float, distance: floa
 
 @lru_cache(maxsize=4096)
 def _epsilon_pld(charges: _Charges, delta: float, dim: int, group: int) -> float:
-    return _with_distance(lambda left: _ideal_pld(charges, left, group), delta, _distance(charges, dim))
+    return with_distance(lambda left: _ideal_pld(charges, left, group), delta, _distance(charges, dim))
 
 
 def _ideal_pld(charges: _Charges, delta: float, group: int) -> float:

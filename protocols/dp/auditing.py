@@ -11,18 +11,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr, bdtrc, betainc, gammainc, gammaincc, ndtr
+from scipy.special import bdtr, betainc, gammainc, gammaincc, ndtr
 
-from .accounting import MAX_EPSILON
-from .evidence import (
-    MAX_CANARIES,
-    ONE_RUN_LEVEL,
-    STRUCTURAL_LEVEL,
-    STRUCTURAL_SEPARATOR,
-    TEST_LEVEL,
-    AuditResult,
-    OneRun,
-)
+from ._evidence import ONE_RUN_LEVEL, STRUCTURAL_LEVEL, STRUCTURAL_SEPARATOR, TEST_LEVEL, AuditResult
+from ._one_run import MAX_CANARIES, OneRun, at_least, one_run_lower_bound, one_run_p_value
 
 __all__ = [
     "MAX_CANARIES",
@@ -44,53 +36,6 @@ __all__ = [
 ]
 
 _LEAST_VARIANCE: Final = 5.0
-
-
-def one_run_p_value(run: OneRun, epsilon: float, delta: float) -> float:
-    """The chance, at most, that an (epsilon, delta)-DP mechanism lets so many guesses be right.
-
-    Steinke, Nasr, Jagielski 2023, Theorem 5.2: with W binomial of `guesses` trials at e^epsilon / (1 + e^epsilon) and
-    f(v) = P[W >= v], it is f(v) + 2 m delta max over i of (f(v - i) - f(v)) / i. Adjacency: add or remove one canary.
-    The number of guesses must have been chosen before the outcome was seen.
-
-    Raises:
-        ValueError: epsilon is not finite or negative, or delta is not in [0, 1).
-    """
-    if not (math.isfinite(epsilon) and epsilon >= 0):
-        raise ValueError("epsilon must be finite and not negative")
-    if not 0 <= delta < 1:
-        raise ValueError("delta must be in [0, 1)")
-    chance = 1 / (1 + math.exp(-epsilon))
-    tail = _at_least(run.correct, run.guesses, chance)
-    slope = 0.0
-    if run.correct:
-        back = np.arange(1, run.correct + 1)
-        before = np.ones(run.correct)
-        before[:-1] = bdtrc(run.correct - back[:-1] - 1, run.guesses, chance)
-        slope = float(((before - tail) / back).max())
-    return min(1.0, tail + 2 * run.canaries * delta * slope)
-
-
-def one_run_lower_bound(run: OneRun, delta: float, confidence: float = 0.95) -> float:
-    """The largest epsilon that the run refutes at `delta` and `confidence`; 0 if it refutes none.
-
-    At most `MAX_EPSILON`. Rounded down: the p-value at the result is below 1 - confidence.
-
-    Raises:
-        ValueError: confidence is not in (0, 1), or delta is not in [0, 1).
-    """
-    if not 0 < confidence < 1:
-        raise ValueError("confidence must be in (0, 1)")
-    if one_run_p_value(run, 0.0, delta) >= 1 - confidence:
-        return 0.0
-    low, high = 0.0, MAX_EPSILON
-    for _ in range(40):
-        middle = (low + high) / 2
-        if one_run_p_value(run, middle, delta) < 1 - confidence:
-            low = middle
-        else:
-            high = middle
-    return low
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,16 +197,12 @@ def sampling_p_value(sizes: npt.NDArray[np.int64], records: npt.NDArray[np.int64
     total, trials = int(sizes.sum()), int(records.sum())
     if not trials:
         return 1.0
-    of_total = 2 * min(float(bdtr(total, trials, rate)), _at_least(total, trials, rate))
+    of_total = 2 * min(float(bdtr(total, trials, rate)), at_least(total, trials, rate))
     varied = records * rate * (1 - rate) >= _LEAST_VARIANCE
     drawn = records[varied] * rate
     spread = float((np.square(sizes[varied] - drawn) / (drawn * (1 - rate))).sum())
     of_spread = _chi_square_tails(spread, len(drawn))[0] if len(drawn) else 1.0
     return min(1.0, 2 * min(of_total, of_spread))
-
-
-def _at_least(successes: int, trials: int, chance: float) -> float:
-    return 1.0 if successes == 0 else float(bdtrc(successes - 1, trials, chance))
 
 
 def _chi_square_tails(total: float, degrees: int) -> tuple[float, float]:

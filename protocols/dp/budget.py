@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from ..errors import PrivacyError
-from .accounting import MAX_EPSILON, QUICK_ORDERS, check_delta, check_dim, epsilon_pld, epsilon_rdp, totals
-from .events import MAX_NOISE_MULTIPLIER_MILLI, MIN_NOISE_MULTIPLIER_MILLI, PrivacyEvent
+from .accounting import MAX_EPSILON, QUICK_ORDERS, check_delta, epsilon_pld, epsilon_rdp
+from .events import MAX_NOISE_MULTIPLIER_MILLI, MIN_NOISE_MULTIPLIER_MILLI, PrivacyEvent, totals
+from .integers import check_int
 from .noise import MAX_DIM
 
 __all__ = ["calibrate", "gate"]
@@ -24,11 +25,13 @@ def gate(
     dim: int = MAX_DIM,
     schedule: Iterable[PrivacyEvent] | None = None,
 ) -> float:
-    """Let a step pass, and return epsilon of everything reserved so far, or refuse.
+    """Let a step pass, and return epsilon of everything reserved, this step included, or refuse.
 
-    Run by: a client, after it reserved the step and before it touches a record; by an auditor, on the ledger.
+    Run by: a client, before it reserves the step; by an auditor, on the ledger.
+    `events`: what was reserved so far, and the step that is to be reserved.
     `schedule`: all events that were committed to before the first of them was released. If `events` are among them,
-    nothing reacted to a result, and the number is `epsilon_pld`. Otherwise it is `epsilon_rdp`, which stays valid
+    and the whole schedule fits the budget or has one mechanism only, all that can react to a result is when to stop,
+    and the number is `epsilon_pld`. Otherwise it is `epsilon_rdp`, which stays valid
     when each step is chosen in view of the results so far (Feldman and Zrnic 2021; Lecuyer 2021).
     Raises:
         PrivacyError: epsilon is above the budget, or is not a number in [0, inf).
@@ -36,8 +39,8 @@ def gate(
     """
     if not (math.isfinite(epsilon_budget) and epsilon_budget > 0):
         raise ValueError("the epsilon budget must be finite and positive")
-    reserved = list(events)
-    if schedule is not None and totals(reserved) <= totals(schedule):
+    reserved, committed = list(events), list(schedule or ())
+    if schedule is not None and _leaves_no_choice(reserved, committed, epsilon_budget, delta, dim):
         epsilon = epsilon_pld(reserved, delta, dim=dim)
     else:
         epsilon = epsilon_rdp(reserved, delta, dim=dim)
@@ -47,6 +50,19 @@ def gate(
             f"at delta {delta:g}: stop here, or agree on a new plan"
         )
     return epsilon
+
+
+def _leaves_no_choice(
+    events: list[PrivacyEvent], schedule: list[PrivacyEvent], epsilon_budget: float, delta: float, dim: int
+) -> bool:
+    """Whether the budget leaves nothing to choose in view of results but when to stop.
+
+    Where a schedule of several mechanisms does not fit as a whole, which part of it comes next could be chosen.
+    """
+    committed = totals(schedule)
+    if not totals(events) <= committed:
+        return False
+    return len(committed) <= 1 or epsilon_pld(schedule, delta, dim=dim) <= epsilon_budget
 
 
 def calibrate(*, epsilon: float, delta: float, sampling_rate_ppm: int, steps: int, dim: int = MAX_DIM) -> int:
@@ -60,7 +76,8 @@ def calibrate(*, epsilon: float, delta: float, sampling_rate_ppm: int, steps: in
     if not (math.isfinite(epsilon) and 0 < epsilon <= MAX_EPSILON):
         raise ValueError(f"epsilon must be above 0 and at most {MAX_EPSILON:g}")
     PrivacyEvent(MIN_NOISE_MULTIPLIER_MILLI, sampling_rate_ppm, steps)
-    return _calibrate(epsilon, check_delta(delta), sampling_rate_ppm, steps, check_dim(dim))
+    check_int("dim", dim, 1, MAX_DIM)
+    return _calibrate(epsilon, check_delta(delta), sampling_rate_ppm, steps, dim)
 
 
 @lru_cache(maxsize=256)

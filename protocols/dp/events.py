@@ -4,8 +4,12 @@ Spec: dp §5.1 (v1).
 """
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Final
+
+from .integers import check_int
 
 __all__ = [
     "MAX_NOISE_MULTIPLIER_MILLI",
@@ -14,6 +18,8 @@ __all__ = [
     "MIN_NOISE_MULTIPLIER_MILLI",
     "SMOOTHING_STD_UNITS",
     "PrivacyEvent",
+    "merged",
+    "totals",
 ]
 
 MIN_CLIP_UNITS: Final = 1 << 12
@@ -39,20 +45,10 @@ class PrivacyEvent:
     steps: int
 
     def __post_init__(self) -> None:
-        for name, value, low, high in (
-            (
-                "noise_multiplier_milli",
-                self.noise_multiplier_milli,
-                MIN_NOISE_MULTIPLIER_MILLI,
-                MAX_NOISE_MULTIPLIER_MILLI,
-            ),
-            ("sampling_rate_ppm", self.sampling_rate_ppm, 1, 1_000_000),
-            ("steps", self.steps, 1, MAX_STEPS),
-        ):
-            if type(value) is not int:
-                raise TypeError(f"{name} must be an int")
-            if not low <= value <= high:
-                raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
+        milli = self.noise_multiplier_milli
+        check_int("noise_multiplier_milli", milli, MIN_NOISE_MULTIPLIER_MILLI, MAX_NOISE_MULTIPLIER_MILLI)
+        check_int("sampling_rate_ppm", self.sampling_rate_ppm, 1, 1_000_000)
+        check_int("steps", self.steps, 1, MAX_STEPS)
 
     @property
     def sampling_rate(self) -> float:
@@ -66,14 +62,6 @@ class PrivacyEvent:
         """
         sigma = self.noise_multiplier_milli / 1000
         return math.sqrt(sigma**2 - (SMOOTHING_STD_UNITS / MIN_CLIP_UNITS) ** 2)
-
-    def one_share(self, shares: int) -> "PrivacyEvent":
-        """What the same steps would cost if one of `shares` equal shares of the noise were all there is.
-
-        Raises:
-            TypeError, ValueError: `shares` is not a positive int, or so little noise is left that nothing is protected.
-        """
-        return self.with_shares(1, shares)
 
     def with_shares(self, present: int, shares: int) -> "PrivacyEvent":
         """What the same steps would cost with the noise of `present` of `shares` equal shares: sigma rounded down.
@@ -89,3 +77,21 @@ class PrivacyEvent:
         if milli < MIN_NOISE_MULTIPLIER_MILLI:
             raise ValueError(f"{present} of {shares} shares of this noise protect nothing")
         return PrivacyEvent(milli, self.sampling_rate_ppm, self.steps)
+
+
+def totals(events: Iterable[PrivacyEvent]) -> Counter[PrivacyEvent]:
+    """Steps of each distinct mechanism, by its event of one step; in order of noise, then sampling rate."""
+    found: Counter[PrivacyEvent] = Counter()
+    for event in events:
+        found[replace(event, steps=1)] += event.steps
+    in_order = sorted(found, key=lambda one: (one.noise_multiplier_milli, one.sampling_rate_ppm))
+    return Counter({one: found[one] for one in in_order})
+
+
+def merged(events: Iterable[PrivacyEvent]) -> tuple[PrivacyEvent, ...]:
+    """The same spending with one event for each mechanism, in order of noise, then sampling rate.
+
+    Raises:
+        ValueError: one mechanism has more than 2^24 steps: no event holds so many.
+    """
+    return tuple(replace(one, steps=steps) for one, steps in totals(events).items())

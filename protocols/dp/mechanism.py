@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Final
 
 from .events import MAX_NOISE_MULTIPLIER_MILLI, MAX_STEPS, MIN_CLIP_UNITS, MIN_NOISE_MULTIPLIER_MILLI, PrivacyEvent
+from .integers import check_int
 from .noise import MAX_DIM, MAX_STD_UNITS
 
 __all__ = [
@@ -18,7 +19,6 @@ __all__ = [
     "PPM",
     "Mechanism",
     "MechanismRecord",
-    "check_int",
 ]
 
 PPM: Final = 1_000_000
@@ -29,18 +29,6 @@ MAX_SENTINELS: Final = 1 << 16
 
 MIN_SHARE_VARIANCE_UNITS: Final = 64
 """Shares at least 8 units wide add up to a discrete Gaussian, to a distance below 2^-890 (spec §3.3)."""
-
-
-def check_int(name: str, value: int, low: int, high: int) -> None:
-    """Refuse what is not an int in [low, high].
-
-    Raises:
-        TypeError, ValueError: so it is.
-    """
-    if type(value) is not int:
-        raise TypeError(f"{name} must be an int")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
 
 
 @dataclass(frozen=True, slots=True)

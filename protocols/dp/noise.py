@@ -13,6 +13,7 @@ import numpy as np
 from ..arrays import Int64Array
 from ..errors import StateError
 from ..sampling import Keystream
+from .integers import check_int
 from .tables import BITS, SymmetricTable
 
 __all__ = ["MAX_DIM", "MAX_DISTANCE", "MAX_STD_UNITS", "DiscreteGaussian", "Law", "Noise"]
@@ -104,9 +105,10 @@ class DiscreteGaussian:
         """Draw `n` independent values. `rand`: 32 fresh bytes from the operating system, used for nothing else.
 
         Raises:
+            TypeError: `n` is not an int, or `rand` is not bytes.
             ValueError: `n` is not in [1, 2^24], or `rand` has a wrong length.
         """
-        check_count(n)
+        check_int("n", n, 1, MAX_DIM)
         return Noise(self.draw(n, Keystream(rand, purpose=b"dp-noise")), self.variance_units)
 
     def draw(self, n: int, stream: Keystream) -> Int64Array:
@@ -128,16 +130,6 @@ def exact_variance(variance_units: int | Fraction) -> Fraction:
     if not 1 <= variance_units <= MAX_STD_UNITS**2:
         raise ValueError(f"variance_units must be in [1, {MAX_STD_UNITS}^2], got {float(variance_units):g}")
     return Fraction(variance_units)
-
-
-def check_count(n: int) -> None:
-    """Refuse to draw more values than a release can have.
-
-    Raises:
-        ValueError: `n` is not in [1, 2^24].
-    """
-    if not 1 <= n <= MAX_DIM:
-        raise ValueError(f"n must be in [1, {MAX_DIM}], got {n}")
 
 
 class Noise:

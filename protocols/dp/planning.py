@@ -11,7 +11,8 @@ from fractions import Fraction
 from .accounting import check_delta, epsilon_pld, epsilon_rdp
 from .budget import calibrate
 from .events import MAX_STEPS, PrivacyEvent
-from .mechanism import MAX_SHARES, PPM, check_int
+from .integers import check_int
+from .mechanism import MAX_SHARES, PPM
 from .noise import MAX_DIM
 
 __all__ = ["Mode", "PrivacyPlan"]
@@ -148,14 +149,11 @@ class PrivacyPlan:
         """The same by Renyi accounting: looser, and a theorem."""
         return epsilon_rdp(self._events(self.round_event, rounds), self.delta, dim=self.dim)
 
-    def one_share_epsilon(self, rounds: int | None = None) -> float:
-        """Epsilon for a client whose vector is opened alone in each of so many rounds, with one share of the noise."""
-        return self.naive_epsilon(1, rounds)
-
     def naive_epsilon(self, survivors: int, rounds: int | None = None) -> float:
         """Epsilon if in each round only so many honest clients' shares were in the sum that is opened.
 
-        Below `honest_minimum` it is above what was planned: that is why such sums stay closed.
+        Below `honest_minimum` it is above what was planned: that is why such sums stay closed. With 1, it is what a
+        client pays whose vector is opened alone.
 
         Raises:
             TypeError, ValueError: `survivors` or `rounds` is out of range.

@@ -12,12 +12,14 @@ from ..arrays import Float64Array, Int64Array
 from ..errors import StateError
 from ..sampling import Keystream
 from .clipping import Rows, clipped_sum
-from .mechanism import PPM, Mechanism, MechanismRecord, check_int
+from .integers import check_int
+from .mechanism import PPM, Mechanism, MechanismRecord
 from .noise import Noise
 
 __all__ = ["GradientSum", "PoissonSample", "poisson_sample", "privatize"]
 
 _SAMPLER: Final = object()
+_MAX_RECORDS: Final = 1 << 32
 
 
 class PoissonSample:
@@ -62,10 +64,10 @@ def poisson_sample(n_records: int, mechanism: Mechanism, *, rand: bytes) -> Pois
     Run by: a client, on its own records, once for every step. `rand`: 32 fresh secret bytes.
 
     Raises:
-        ValueError: `n_records` is negative, or `rand` has a wrong length.
+        TypeError: `n_records` is not an int, or `rand` is not bytes.
+        ValueError: `n_records` is not in [0, 2^32], or `rand` has a wrong length.
     """
-    if n_records < 0:
-        raise ValueError("n_records must not be negative")
+    check_int("n_records", n_records, 0, _MAX_RECORDS)
     draws = Keystream(rand, purpose=b"dp-poisson").below(n_records, PPM)
     chosen = np.flatnonzero(draws < np.uint64(mechanism.sampling_rate_ppm)).astype(np.int64)
     return PoissonSample(chosen, n_records, mechanism.sampling_rate_ppm, origin=_SAMPLER)

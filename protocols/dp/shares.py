@@ -10,7 +10,8 @@ import numpy as np
 from ..arrays import Int64Array
 from ..errors import StateError
 from .clipping import Rows, clipped_sum
-from .mechanism import PPM, Mechanism, MechanismRecord, check_int
+from .integers import check_int
+from .mechanism import PPM, Mechanism, MechanismRecord
 from .noise import Noise
 from .release import PoissonSample, check_noise, check_step
 

@@ -1,39 +1,23 @@
-"""The budget of one data set, spending merged by mechanism, and the checks of every field in the chain."""
+"""The budget of one data set, and the checks of every field in the chain."""
 
 import math
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, Self
 
-from protocols.dp import MAX_EPSILON, MIN_DELTA, PrivacyEvent
+from protocols.dp import MAX_EPSILON, MIN_DELTA
+from protocols.dp.integers import check_int
 
-__all__ = ["Budget", "Record", "check_bytes", "check_int", "check_text", "merged"]
+__all__ = ["UNITS", "Budget", "Record", "check_bytes", "check_text", "check_unit"]
+
+UNITS: Final = ("record", "client")
+"""The units of privacy: what a plan protects one of."""
 
 _DIGEST_BYTES: Final = 32
 _MAX_TEXT: Final = 256
-_MAX_INT: Final = (1 << 63) - 1
 
 Record = dict[str, Any]
 """A line's fields, for JSON."""
-
-
-def merged(events: Iterable[PrivacyEvent]) -> tuple[PrivacyEvent, ...]:
-    """The same spending with one event for each mechanism, in order of noise, then rate."""
-    totals: Counter[PrivacyEvent] = Counter()
-    for event in events:
-        totals[replace(event, steps=1)] += event.steps
-    found = [replace(event, steps=steps) for event, steps in totals.items()]
-    return tuple(sorted(found, key=lambda event: (event.noise_multiplier_milli, event.sampling_rate_ppm)))
-
-
-def check_int(name: str, value: object, low: int, high: int = _MAX_INT) -> None:
-    """TypeError or ValueError unless it is an int in [low, high]."""
-    if type(value) is not int:
-        raise TypeError(f"{name} must be an int")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
 
 
 def check_bytes(name: str, value: object, size: int = _DIGEST_BYTES) -> None:
@@ -50,6 +34,13 @@ def check_text(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a str")
     if not (1 <= len(value) <= _MAX_TEXT and value.isascii() and value.isprintable()):
         raise ValueError(f"{name} must be 1 to {_MAX_TEXT} printable ASCII characters")
+
+
+def check_unit(value: object) -> None:
+    """TypeError or ValueError unless it is one of `UNITS`: a slip of the pen would begin a second odometer."""
+    check_text("unit", value)
+    if value not in UNITS:
+        raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {value}: it is that of the plan")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from protocols.dp import MAX_DIM, PrivacyEvent, gate
+from protocols.dp.events import merged, totals
+from protocols.dp.integers import check_int
 from protocols.errors import PrivacyError
 
 from ..errors import StateError
-from .budget import Budget, merged
+from .budget import Budget
 from .lines import (
     START,
     Beginning,
@@ -36,8 +38,7 @@ class Chain:
     """Everything but the storage: a subclass makes the lines durable."""
 
     def __init__(self, dim: int) -> None:
-        if type(dim) is not int or not 1 <= dim <= MAX_DIM:
-            raise ValueError(f"dim must be an int in [1, {MAX_DIM}]")
+        check_int("dim", dim, 1, MAX_DIM)
         self._dim = dim
         self._head = START
         self._opening: Opening | None = None
@@ -60,6 +61,11 @@ class Chain:
     def budget(self) -> Budget:
         """The budget in force."""
         return self._budgets[-1]
+
+    @property
+    def unit(self) -> str:
+        """See `Odometer`; empty before the first line."""
+        return "" if self._opening is None else self._opening.unit
 
     @property
     def identity(self) -> bytes:
@@ -108,7 +114,8 @@ class Chain:
     def change_budget(self, *, epsilon: float, delta: float, reason: str) -> None:
         """Have another budget from here on. The line stays in the chain for ever, with the reason.
 
-        A lower budget stops the next reservation if more is spent already; what is spent stays spent.
+        A lower budget stops the next reservation if more is spent already; what is spent stays spent. After a higher
+        one all that is guaranteed is the higher one, for earlier runs, too.
 
         Raises:
             ValueError: the budget is out of range, or the reason is not 1 to 256 printable ASCII characters.
@@ -151,7 +158,9 @@ class Chain:
         it costs no more, which saves a computation a round.
 
         Whether another run begins may depend on what the first one released. Then the Renyi value counts for both, and
-        the first one's schedule must have fitted by it from the start: a rule chosen afterwards proves nothing.
+        the whole of the first one's schedule must fit by it as well, however little of it was reserved: so that one
+        rule, the Renyi value within the budget in force, holds whatever was released. If the budget was raised in
+        between, the guarantee is for the raised one, and nothing is claimed for the one before.
         """
         dim = max(each.dim for each in (run, *self._runs.values()))
 
@@ -166,7 +175,7 @@ class Chain:
             except PrivacyError as exc:
                 raise PrivacyError(
                     "the first run on these records fits the budget by the tight value of its schedule only, which no "
-                    f"other run may follow: raise the budget with a reason, or finish that run ({exc})"
+                    f"other run may follow: raise the budget with a reason ({exc})"
                 ) from exc
             check([*self._all(), event], None)
             return
@@ -242,9 +251,7 @@ class Chain:
         if (line.run, line.round) in self._reservations:
             raise StateError(f"round {line.round} of this run is reserved already")
         merged([*self._all(), line.event])  # ValueError: more steps than can be accounted
-        room = {replace(event, steps=1): event.steps for event in beginning.schedule}
-        after = merged([*self._spent[line.run], line.event])
-        if any(event.steps > room.get(replace(event, steps=1), 0) for event in after):
+        if not totals([*self._spent[line.run], line.event]) <= totals(beginning.schedule):
             raise StateError(
                 f"round {line.round} is outside the schedule that this run began with: no room for {line.event.steps} "
                 f"more steps of noise {line.event.noise_multiplier_milli / 1000:g} at rate {line.event.sampling_rate:g}"

@@ -39,7 +39,8 @@ class FileOdometer(Chain):
         PrivacyError: its budget is another one.
         StateError: it belongs to another data set or unit, or is new and no budget was given.
         StoreError: another process has it open, or the disk fails.
-        ValueError: the budget or `dim` is out of range, or a text is not 1 to 256 printable ASCII characters.
+        TypeError, ValueError: the budget or `dim` is out of range, the data set's name is not 1 to 256 printable ASCII
+            characters, or the unit is neither "record" nor "client".
     """
 
     def __init__(
@@ -105,6 +106,8 @@ class FileOdometer(Chain):
         return descriptor
 
     def _persist(self, data: bytes) -> None:
+        if self._file < 0:
+            raise StateError(f"{self.path}: this odometer is closed; open it again")
         if self._failed:
             raise StateError(f"{self.path}: an earlier write failed; close it and open it again")
         if self._size + len(data) > _MAX_BYTES:
@@ -124,9 +127,19 @@ class FileOdometer(Chain):
         self._size += len(data)
 
     def close(self) -> None:
-        """Close the file and let go of the lock."""
-        os.close(self._file)
-        self._lock.release()
+        """Close the file and let go of the lock; closing twice does nothing. What was reserved can still be read.
+
+        Raises:
+            StoreError: the disk reports an error. It is closed all the same.
+        """
+        descriptor, self._file = self._file, -1  # the system gives the number to the next file that is opened
+        try:
+            if descriptor >= 0:
+                os.close(descriptor)
+        except OSError as exc:
+            raise StoreError(f"{self.path}: closing failed ({exc.strerror}); check the disk") from exc
+        finally:
+            self._lock.release()
 
 
 def read_odometer(path: Path) -> OdometerStatus:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
 from protocols.dp import MAX_DIM, PrivacyEvent
+from protocols.dp.events import merged
+from protocols.dp.integers import check_int
 
-from .budget import Budget, Record, check_bytes, check_int, check_text, merged
+from .budget import Budget, Record, check_bytes, check_text, check_unit
 
 __all__ = [
     "IDENTITY_BYTES",
@@ -35,6 +37,7 @@ START: Final = bytes(32)
 
 MAX_LINE_BYTES: Final = 1 << 16
 IDENTITY_BYTES: Final = 16
+_MAX_INT: Final = (1 << 63) - 1
 _MAX_MECHANISMS: Final = 512  # distinct ones in one schedule: they fit one line
 
 
@@ -50,7 +53,7 @@ class Opening:
 
     def __post_init__(self) -> None:
         check_text("dataset", self.dataset)
-        check_text("unit", self.unit)
+        check_unit(self.unit)
         check_bytes("identity", self.identity, IDENTITY_BYTES)
 
     def to_record(self) -> Record:
@@ -131,7 +134,7 @@ class _RoundLine:
 
     def __post_init__(self) -> None:
         check_bytes("run", self.run)
-        check_int("round", self.round, 1)
+        check_int("round", self.round, 1, _MAX_INT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,7 @@ class Persistence(_RoundLine):
     def __post_init__(self) -> None:
         _RoundLine.__post_init__(self)
         check_bytes("upload", self.upload)
-        check_int("size", self.size, 1)
+        check_int("size", self.size, 1, _MAX_INT)
 
     def to_record(self) -> Record:
         """The fields, for JSON."""
@@ -184,7 +187,7 @@ class Commitment(_RoundLine):
 
     def __post_init__(self) -> None:
         _RoundLine.__post_init__(self)
-        check_int("index", self.index, 0)
+        check_int("index", self.index, 0, _MAX_INT)
 
     def to_record(self) -> Record:
         """The fields, for JSON."""

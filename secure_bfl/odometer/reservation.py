@@ -30,6 +30,11 @@ class Odometer(Protocol):
     """The spending of one client on one data set, in one unit of privacy. Every call is durable when it returns."""
 
     @property
+    def unit(self) -> str:
+        """Whose spending it counts: that of a `record`, or of a `client`."""
+        ...
+
+    @property
     def reservations(self) -> tuple[Reservation, ...]:
         """All reservations of all runs, in order."""
         ...
@@ -42,7 +47,13 @@ class Odometer(Protocol):
         """Commit to all that a run may ever reserve, before its first round; the same again is fine.
 
         As long as only one run has reserved anything, the tight value of its schedule gates every step. From the second
-        run on all spending is gated by the Renyi value: its schedule may depend on what the first one released.
+        run on all spending is gated by the Renyi value: its schedule may depend on what the first one released. So a
+        first run whose schedule fits the budget by the tight value only, as one mostly does that was planned for the
+        whole budget, forbids all later ones on these records, unless the budget is raised.
+
+        The budget is that of the data set. A committee compares what all runs together have spent with the epsilon of
+        its own run's plan: plan a second run with the data set's budget as its epsilon, and noise that leaves room for
+        what the first one spent, or expect to be left out of its rounds.
 
         Raises:
             PrivacyError: the budget does not even allow one step of the run; nothing is written.

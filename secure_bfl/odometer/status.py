@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from protocols.dp import MAX_DIM, PrivacyEvent, epsilon_pld, epsilon_rdp, gate
-from protocols.dp.events import MAX_STEPS
+from protocols.dp.events import MAX_STEPS, merged, totals
 from protocols.errors import PrivacyError
 
-from .budget import Budget, merged
+from .budget import Budget
 
 __all__ = ["RENYI", "TIGHT", "OdometerStatus", "RunStatus", "Spending"]
 
@@ -33,8 +33,7 @@ class RunStatus:
     def room(self, event: PrivacyEvent) -> int:
         """How many more times the schedule has room for `event`."""
         one = replace(event, steps=1)
-        planned = sum(each.steps for each in self.schedule if replace(each, steps=1) == one)
-        return (planned - sum(each.steps for each in self.spent if replace(each, steps=1) == one)) // event.steps
+        return (totals(self.schedule)[one] - totals(self.spent)[one]) // event.steps
 
 
 @dataclass(frozen=True, slots=True)

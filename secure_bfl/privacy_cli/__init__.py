@@ -5,7 +5,7 @@ Thin, like `secure_bfl.cli`: they read options, call the library, and print.
 
 import argparse
 
-from .evidence import audit_mechanism
+from .audit import audit_mechanism
 from .options import add_privacy, add_report_options
 from .planning import print_plan, print_whatif
 from .reporting import export_registry, verify_report, write_signed_report

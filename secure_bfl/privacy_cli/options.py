@@ -81,9 +81,8 @@ def _add_shape(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--colluders",
         type=int,
-        default=0,
         metavar="K",
-        help="clients that may tell each other their noise (default: 0)",
+        help="clients that may tell each other their noise (default: 1, as each knows its own; 0 in local mode)",
     )
     parser.add_argument(
         "--mode",
@@ -175,7 +174,9 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
     """The options of `privacy report`, and of its short form `report`."""
     parser.add_argument("dir", type=Path, help="the run's folder (or its public folder)")
     parser.add_argument("--genesis", type=_digest, help="refuse any other federation than this one (64 hex digits)")
-    parser.add_argument("--sign-as", metavar="PARTY", help="sign the report with this party's key, such as operator")
+    signed = parser.add_mutually_exclusive_group()
+    signed.add_argument("--sign-as", metavar="PARTY", help="sign the report with this party's key, such as operator")
+    signed.add_argument("--unsigned", action="store_true", help="put an unsigned report in the place of a signed one")
     parser.add_argument(
         "--keystore",
         type=Path,
@@ -194,7 +195,8 @@ def _add_report(subjects: Any) -> None:
         "report",
         "write the privacy budget report of a verified run, signed if a key is given",
         "Verify a run, then write budget-report.json, .md and .html into its public folder. With --sign-as a party of "
-        "the run signs it (passphrase: SECURE_BFL_PASSPHRASE, passphrase.txt of a demo, or --ask-passphrase).",
+        "the run signs it (passphrase: SECURE_BFL_PASSPHRASE, passphrase.txt of a demo, or --ask-passphrase). A signed "
+        "report is not replaced by an unsigned one, except with --unsigned.",
         "report out --sign-as operator --controller 'St Elsewhere Hospital' --purpose 'triage of scans'",
     )
     add_report_options(report)
@@ -240,14 +242,19 @@ def _add_audit(subjects: Any) -> None:
         subjects,
         "audit",
         "attack the mechanism itself, through the real training path",
-        "Train with canaries, guess from the final weights which were there, and compare with what the claimed epsilon "
-        "allows; test the noise, and check sampler, integers and norms. Takes under a minute. Exit code 6 if anything "
-        "is violated. With --dir the evidence becomes an entry of a run of the demo, signed by its operator, and the "
-        "report is written again.",
+        "Train with made-up canaries, guess from the final weights which were there, and compare with what the claimed "
+        "epsilon allows; test the noise, and check sampler, integers and norms. No data set is read. Takes under a "
+        "minute. Exit code 6 if anything is violated. With --dir the evidence becomes an entry of a run of the demo, "
+        "signed by its operator, and the report is written again.",
         "audit --mode distributed --dir out",
     )
     audit.add_argument("--mode", choices=MODES, help="the mode to audit (default: that of --dir, or distributed)")
-    audit.add_argument("--dataset", default="digits", metavar="NAME", help="records to train on (default: digits)")
+    audit.add_argument(
+        "--dataset",
+        default="digits",
+        metavar="NAME",
+        help="whose settings are audited (default: digits)",
+    )
     audit.add_argument("--dir", type=Path, metavar="RUN", help="record the evidence on the ledger of this run")
     audit.add_argument("--ask-passphrase", action="store_true", help="ask for the passphrase of the run's keystores")
     _add_json(audit)

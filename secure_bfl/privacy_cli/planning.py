@@ -32,7 +32,14 @@ def plan_of(options: argparse.Namespace) -> "PrivacyPlan":
     """
     from protocols.dp import MAX_EPSILON, Mode, PrivacyPlan
 
+    from ..feasibility import check_clients, check_minimum
+
     mode = Mode[options.mode.upper()]
+    colluders = options.colluders
+    if colluders is None:
+        colluders = 0 if mode is Mode.LOCAL else 1
+    check_clients(options.clients)
+    _check_numbers(options, colluders, local=mode is Mode.LOCAL)
     plan = PrivacyPlan.solve(
         epsilon=options.epsilon if options.sigma is None else MAX_EPSILON,
         delta=options.delta,
@@ -40,14 +47,38 @@ def plan_of(options: argparse.Namespace) -> "PrivacyPlan":
         q=options.q,
         clients=options.clients,
         honest_min=options.honest_min,
-        colluders=options.colluders,
+        colluders=colluders,
         mode=mode,
         steps=options.steps,
         dim=options.parameters,
     )
+    if mode is not Mode.LOCAL:
+        check_minimum(plan.minimum_contributors, plan.clients)
     if options.sigma is None:
         return plan
     return replace(plan, noise_multiplier_milli=round(options.sigma * 1000))
+
+
+def _check_numbers(options: argparse.Namespace, colluders: int, *, local: bool) -> None:
+    """Refuse numbers out of range by the names that the options have. Raises ValueError."""
+    from protocols.dp import MAX_DIM
+    from protocols.dp.events import MAX_NOISE_MULTIPLIER_MILLI, MAX_STEPS, MIN_NOISE_MULTIPLIER_MILLI
+
+    if local and (options.honest_min not in (None, 1) or colluders != 0):
+        raise ValueError("in local mode each client adds all the noise: leave --honest-min and --colluders out")
+    most = max(1, options.clients - max(colluders, 0))
+    for name, value, low, high in (
+        ("rounds", options.rounds, 1, MAX_STEPS),
+        ("steps", options.steps, 1, MAX_STEPS),
+        ("parameters", options.parameters, 1, MAX_DIM),
+        ("colluders", colluders, 0, options.clients - 1),
+        ("honest-min", options.honest_min, 1, most),
+    ):
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"--{name} must be {low} to {high}, not {value}")
+    least, largest = MIN_NOISE_MULTIPLIER_MILLI / 1000, MAX_NOISE_MULTIPLIER_MILLI / 1000
+    if options.sigma is not None and not least <= options.sigma <= largest:
+        raise ValueError(f"--sigma must be {least:g} to {largest:g} times the clip norm, not {options.sigma:g}")
 
 
 def _after(plan: "PrivacyPlan") -> list[int]:
@@ -69,7 +100,7 @@ def print_plan(options: argparse.Namespace) -> ExitCode:
     plan = plan_of(options)
     has_shares = plan.mode is not Mode.LOCAL
     sigma, share = plan.noise_multiplier_milli / 1000, plan.share_noise_multiplier
-    tight, formal, alone = plan.spent(), plan.spent_formal(), plan.one_share_epsilon()
+    tight, formal, alone = plan.spent(), plan.spent_formal(), plan.naive_epsilon(1)
     table = [(rounds, plan.spent(rounds), plan.spent_formal(rounds)) for rounds in _after(plan)]
     result: dict[str, Any] = {
         "mode": options.mode,
@@ -87,15 +118,17 @@ def print_plan(options: argparse.Namespace) -> ExitCode:
         "share_noise_multiplier": real(share),
         "epsilon": real(tight),
         "epsilon_formal": real(formal),
+        "formal_within_budget": formal <= plan.epsilon,
         "one_share_epsilon": real(alone),
         "naive_drop_out": None,
         "after": [{"rounds": n, "epsilon": real(t), "epsilon_formal": real(f)} for n, t, f in table],
     }
+    above = "" if formal <= plan.epsilon else f"; the formal value is above {shown(plan.epsilon)}"
     rows = [
         ("unit", _UNIT[options.mode]),
         ("budget", f"epsilon {shown(plan.epsilon)} at delta {plan.delta:g}, over {plan.rounds} rounds"),
         ("noise", f"{shown(sigma)} times the clip norm, on {'the opened sum' if has_shares else 'each client'}"),
-        ("epsilon", f"{shown(tight)} numerically tight, {shown(formal)} formal (Renyi)"),
+        ("epsilon", f"{shown(tight)} numerically tight, {shown(formal)} formal (Rényi){above}"),
     ]
     if has_shares:
         survivors, naive = _naive(plan)
@@ -197,5 +230,5 @@ def _whatif_row(value: float, plan: "PrivacyPlan") -> dict[str, Any]:
         "epsilon_formal": real(plan.spent_formal()),
         "share_noise_multiplier": real(plan.share_noise_multiplier),
         "minimum_contributors": plan.minimum_contributors,
-        "one_share_epsilon": real(plan.one_share_epsilon()),
+        "one_share_epsilon": real(plan.naive_epsilon(1)),
     }

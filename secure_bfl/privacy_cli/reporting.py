@@ -36,6 +36,11 @@ def write_signed_report(options: argparse.Namespace) -> ExitCode:
         raise ValueError("--controller, --purpose and --keystore belong to a signature: give --sign-as PARTY too")
     folder = _folder(options)
     former = published_report(folder)
+    if options.sign_as is None and not options.unsigned and former.get("signature") is not None:
+        raise OutputError(
+            f"{folder.report_json} is signed: --sign-as PARTY signs the new report too, --unsigned puts one without a "
+            "signature in its place"
+        )
 
     def sign(report: dict[str, Any], transcript: "Transcript") -> dict[str, Any]:
         place = folder.path.parent / "private" / options.sign_as if options.keystore is None else options.keystore
@@ -43,8 +48,6 @@ def write_signed_report(options: argparse.Namespace) -> ExitCode:
         return ReportSigner(identity, former, options.controller, options.purpose)(report, transcript)
 
     report = write_report(folder, genesis=options.genesis, sign=None if options.sign_as is None else sign)
-    if options.sign_as is None and former.get("signature") is not None:
-        sys.stderr.write("secure-bfl: the report was signed before and is not now: --sign-as PARTY signs it\n")
     verdict = report["accounting"]["verdict"]
     result = {"path": str(folder.report_html), "verdict": verdict, "signer": options.sign_as}
     print_result(options, result, [str(folder.report_html)])

@@ -12,7 +12,7 @@ __all__ = ["print_selftest"]
 def print_selftest(options: argparse.Namespace) -> ExitCode:
     """Run every check and list it with ok or FAIL."""
     from ..progress import Progress
-    from .checks import self_checks
+    from .self_checks import self_checks
 
     with Progress(quiet=options.json) as progress:
         checks = list(self_checks(progress))

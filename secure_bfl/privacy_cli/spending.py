@@ -22,20 +22,37 @@ if TYPE_CHECKING:
 __all__ = ["can_i_run", "print_status", "run_plan"]
 
 _ROUNDS: Final = 40
-_METHOD: Final = {"tight": "numerically tight", "renyi": "Renyi, as runs share these records"}
+_NOT_AFTER: Final = (
+    "the first run's schedule does not fit the budget by it (epsilon {first}), so no other run may follow; raise the "
+    "budget, or use other records"
+)
+_MARK: Final = ".began"  # the file beside an odometer that stays when the odometer is lost
+_METHOD: Final = {"tight": "numerically tight", "renyi": "Rényi, as runs share these records"}
 
 
 def _read(path: Path) -> "OdometerStatus":
+    """Read the odometer at `path`, or the one in the folder `path`.
+
+    Raises:
+        OutputError: there is none, and none ever began there.
+        ChainError: its chain is broken, or the file is gone.
+        ValueError: the folder holds several.
+    """
     from ..odometer import read_odometer
 
-    if not path.is_dir():
-        return read_odometer(path)
-    usual = PrivateFolder(path).odometer
-    found = [] if usual.exists() else sorted(path.glob("odometer-*.jsonl"))
+    file = _file(path) if path.is_dir() else path
+    if not file.exists() and not file.with_name(f"{file.name}{_MARK}").exists():
+        raise OutputError(f"{path} is no odometer: give its file, or the private folder of the client that keeps it")
+    return read_odometer(file)
+
+
+def _file(folder: Path) -> Path:
+    usual = PrivateFolder(folder).odometer
+    found = [] if usual.exists() else sorted(folder.glob("odometer-*.jsonl"))
     if len(found) > 1:
         names = ", ".join(file.name for file in found)
-        raise ValueError(f"{path} holds several odometers, one for each data set and unit: give one of {names}")
-    return read_odometer(found[0] if found else usual)
+        raise ValueError(f"{folder} holds several odometers, one for each data set and unit: give one of {names}")
+    return found[0] if found else usual
 
 
 def run_plan(folder: Path) -> "FederationPlan":
@@ -72,24 +89,28 @@ def _words(event: "PrivacyEvent") -> str:
     return f"{noise}, sampling rate {event.sampling_rate_ppm / 1_000_000:g}, {steps} a round"
 
 
-def _last_round(status: "OdometerStatus", path: Path) -> "PrivacyEvent | None":
-    """One round of the mechanism that the newest run uses; None before the first run."""
+def _newest(status: "OdometerStatus") -> "tuple[RunStatus, PrivacyEvent] | None":
+    """The newest run that has reserved a round, and what one of its rounds is charged; None if there is none.
+
+    A schedule alone does not tell its rounds: in local mode one round is many steps.
+    """
     from dataclasses import replace
 
-    if not status.runs:
+    run = next((run for run in reversed(status.runs) if run.reserved and run.spent), None)
+    if run is None:
         return None
-    run = status.runs[-1]
-    event = (run.spent or run.schedule)[-1]
-    return replace(event, steps=max(1, event.steps // run.reserved) if run.spent and run.reserved else 1)
+    event = run.spent[-1]
+    return run, replace(event, steps=max(1, event.steps // run.reserved))
 
 
 def print_status(options: argparse.Namespace) -> ExitCode:
     """Show an odometer's budget, spending and runs."""
     status = _read(options.odometer)
     budget, spent = status.budget, status.spent
-    event = _last_round(status, options.odometer)
+    newest = _newest(status)
+    run, event = (None, None) if newest is None else newest
     left = None if event is None else status.remaining(event)
-    left_in_run = None if event is None else status.remaining(event, status.runs[-1].run)
+    left_in_run = None if event is None or run is None else status.remaining(event, run.run)
     result: dict[str, Any] = {
         "dataset": status.dataset,
         "unit": status.unit,
@@ -110,15 +131,15 @@ def print_status(options: argparse.Namespace) -> ExitCode:
         ("budget", f"epsilon {shown(budget.epsilon)} at delta {budget.delta:g}{changed}"),
         ("spent", f"epsilon {shown(spent.epsilon)} ({_METHOD.get(spent.method, spent.method)})"),
     ]
-    if event is not None:
+    if event is not None and run is not None:
         rows += [
             ("mechanism", _words(event)),
-            ("left", f"{left_in_run} rounds in the newest run, or {left} of another run"),
+            ("left", f"{left_in_run} rounds in run {run.run.hex()[:16]}, or {left} of another run"),
         ]
     rows.append(("chain", f"whole, head {status.head.hex()}"))
     lines = pairs(rows)
     if status.runs:
-        table = [(run.run.hex()[:16], str(run.reserved), str(run.persisted), str(run.committed)) for run in status.runs]
+        table = [(r.run.hex()[:16], str(r.reserved), str(r.persisted), str(r.committed)) for r in status.runs]
         lines += ["", *columns(("run", "reserved", "persisted", "committed"), table)]
     print_result(options, result, lines)
     return ExitCode.OK
@@ -133,6 +154,20 @@ def _run(run: "RunStatus") -> dict[str, Any]:
         "persisted": run.persisted,
         "committed": run.committed,
     }
+
+
+def _counting(status: "OdometerStatus") -> tuple[str, float, float]:
+    """What counts for another run: the accountant, epsilon spent by it, and that of the first run's whole schedule.
+
+    Once any run has reserved, the Rényi value counts, as what comes later may depend on what came out before.
+    """
+    from protocols.dp import epsilon_rdp
+
+    if not status.events:
+        return "tight", 0.0, 0.0
+    dim, delta = max(run.dim for run in status.runs), status.budget.delta
+    first = next((run.schedule for run in status.runs if run.run == status.first), ())
+    return "renyi", epsilon_rdp(status.events, delta, dim=dim), epsilon_rdp(first, delta, dim=dim)
 
 
 def can_i_run(options: argparse.Namespace) -> ExitCode:
@@ -154,7 +189,8 @@ def can_i_run(options: argparse.Namespace) -> ExitCode:
         )
     left = status.remaining(event)
     fits = left >= asked
-    method = "tight" if not status.events else "renyi"
+    method, spent, first = _counting(status)
+    reason = _NOT_AFTER.format(first=shown(first)) if left == 0 and first > status.budget.epsilon else None
     result = {
         "fits": fits,
         "rounds": asked,
@@ -162,15 +198,16 @@ def can_i_run(options: argparse.Namespace) -> ExitCode:
         "mechanism": _event(event),
         "epsilon_budget": status.budget.epsilon,
         "delta": status.budget.delta,
-        "epsilon": real(status.spent.epsilon),
+        "epsilon": real(spent),
         "method": method,
+        "reason": reason,
     }
     answer = f"yes: {asked} rounds fit" if fits else f"no: {left} of {asked} rounds fit"
     rows = [
         ("mechanism", _words(event)),
         ("budget", f"epsilon {shown(status.budget.epsilon)} at delta {status.budget.delta:g}"),
-        ("spent", f"epsilon {shown(status.spent.epsilon)}; from now on counted as {_METHOD[method]}"),
-        ("answer", answer if fits else f"{answer}: fewer rounds, more noise, or other records"),
+        ("spent", f"epsilon {shown(spent)} ({_METHOD[method]})"),
+        ("answer", answer if fits else f"{answer}: {reason or 'fewer rounds, more noise, or other records'}"),
     ]
     print_result(options, result, pairs(rows))
     return ExitCode.OK if fits else ExitCode.BUDGET

@@ -10,6 +10,7 @@
 `build` never raises because accountants disagree: read `report["accounting"]["verdict"]`.
 """
 
+from .assessment import AUDIT_CLAIMS
 from .build import SCHEMA_ID, build
 from .compare import compare
 from .facts import AuditFacts, ClientFacts, ReportFacts, RoundFacts, Spend, VoidRound
@@ -20,6 +21,7 @@ from .signature import Signatory, Signature, check_signature, sign
 from .spelling import encode
 
 __all__ = [
+    "AUDIT_CLAIMS",
     "SCHEMA_ID",
     "AuditFacts",
     "ClientFacts",

@@ -84,11 +84,7 @@ class CurvePoint:
 
 def merge_spends(spends: Iterable[Spend | PrivacyEvent]) -> tuple[PrivacyEvent, ...]:
     """Merge spends into one event per mechanism, in canonical order; the steps of equal mechanisms add up."""
-    totals: dict[tuple[int, int], int] = {}
-    for spend in spends:
-        key = (spend.noise_multiplier_milli, spend.sampling_rate_ppm)
-        totals[key] = totals.get(key, 0) + spend.steps
-    return spelled(totals)
+    return spelled(_totals(spends))
 
 
 def spelled(totals: Mapping[tuple[int, int], int]) -> tuple[PrivacyEvent, ...]:
@@ -123,7 +119,7 @@ def histories(clients: Sequence[ClientFacts]) -> tuple[History, ...]:
     return tuple(History(tuple(names), events) for events, names in grouped.items())
 
 
-def _totals(events: Sequence[PrivacyEvent]) -> dict[tuple[int, int], int]:
+def _totals(events: Iterable[Spend | PrivacyEvent]) -> dict[tuple[int, int], int]:
     totals: dict[tuple[int, int], int] = {}
     for event in events:
         key = (event.noise_multiplier_milli, event.sampling_rate_ppm)

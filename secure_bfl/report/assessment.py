@@ -10,13 +10,19 @@ from .accounts import History
 from .evidence import audit_agrees
 from .facts import ReportFacts
 from .gauge import noise_holds
+from .spelling import real
 from .survivors import is_thin, survivors_epsilon
+from .wording import budget_verdict
 
-__all__ = ["Assessment", "Claim", "all_as_planned", "checked_claims", "method_of"]
+__all__ = ["AUDIT_CLAIMS", "Assessment", "Claim", "all_as_planned", "checked_claims", "method_of"]
 
 _PLD = "dp-accounting PLD"
 _CLOSED_FORM = "analytic Gaussian, closed form"
 _THIN = "dp-accounting PLD, with the noise of the smallest opened sum"
+
+
+AUDIT_CLAIMS = ("Every audit on the ledger found no violation.", "Every audit's figures follow from its counts.")
+"""Claims that any party can make fail by what it states of its own audit; all others are about the run."""
 
 
 class Assessment:
@@ -45,6 +51,11 @@ class Assessment:
             self.headline, self.method = max((self.headline, self.method), (survivors_epsilon(facts), _THIN))
         self.formal = max(checks[0].epsilon for checks in self.checks.values())
         self._of = {name: history for history in self.histories for name in history.clients}
+
+    @property
+    def formal_within_budget(self) -> bool:
+        """Whether the formal value, too, is within the budget; the budget is kept by the numerically tight one."""
+        return self.formal <= self.facts.epsilon_milli / 1000
 
     def client(self, name: str) -> History:
         """Return the history of the client called `name`."""
@@ -76,6 +87,7 @@ def checked_claims(seen: Assessment) -> tuple[Claim, ...]:
     """Check what the facts can show, each claim by itself; the report prints those that fail too."""
     facts = seen.facts
     within = all(epsilon <= facts.epsilon_milli / 1000 for epsilon in seen.own.values())
+    verdict = budget_verdict(formal=real(seen.formal), formal_within=not within or seen.formal_within_budget)
     claims = [
         ("Every update in an opened sum was paid for by a reservation of its client.", _all_uploads_reserved(facts)),
         ("No client reserved twice in one round.", _no_double_reservation(facts)),
@@ -84,7 +96,7 @@ def checked_claims(seen: Assessment) -> tuple[Claim, ...]:
             f"Every opened sum holds at least {facts.minimum_clients} clients' updates.",
             all(len(entry.contributors) >= facts.minimum_clients for entry in facts.rounds),
         ),
-        ("Every client's spending is within the budget.", within),
+        (f"Every client's spending is {verdict}.", within),
         (
             f"Partial decryptions are smudged to at least {accounts.LEAST_SMUDGING_BITS} statistical bits.",
             facts.smudging_lambda >= accounts.LEAST_SMUDGING_BITS,
@@ -92,11 +104,11 @@ def checked_claims(seen: Assessment) -> tuple[Claim, ...]:
         ("All accountants agree.", seen.agree),
     ]
     if facts.sentinels:
-        claims.append(("No opened sum shows less noise than planned.", noise_holds(facts)))
+        claims.append(("No opened sum shows less noise than epsilon rests on.", noise_holds(facts)))
     if facts.audits:
         claims += [
-            ("Every audit on the ledger found no violation.", all(audit.result.passes for audit in facts.audits)),
-            ("Every audit's figures follow from its counts.", all(audit_agrees(audit) for audit in facts.audits)),
+            (AUDIT_CLAIMS[0], all(audit.result.passes for audit in facts.audits)),
+            (AUDIT_CLAIMS[1], all(audit_agrees(audit) for audit in facts.audits)),
         ]
     return tuple(Claim(text, holds) for text, holds in claims)
 

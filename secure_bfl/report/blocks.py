@@ -25,22 +25,29 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of finished strings; `numeric` are the columns set flush right, `code` those set in a fixed width."""
+    """A table of finished strings.
+
+    `numeric` are the columns set flush right, `code` those set in a fixed width, `keep` those whose words stay on one
+    line. With `cards`, a narrow screen shows each row as a card, its cells one below the other.
+    """
 
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: frozenset[int] = frozenset()
     code: frozenset[int] = frozenset()
+    keep: frozenset[int] = frozenset()
+    cards: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A picture with its caption and the table of the same numbers."""
+    """A picture with its caption, the table of the same numbers, and the names of its axes for narrow screens."""
 
     svg: str
     caption: str
     table: Table
+    axes: str
 
 
 Block = Words | Items | Table | Figure

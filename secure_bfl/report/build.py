@@ -149,6 +149,7 @@ def _budget(seen: Assessment, ahead: Sequence[SeriesPoint]) -> dict[str, Any]:
         "rounds_voided": sum(len({s.round for s in c.spends} & void) for c in facts.clients),
         "remaining": real(max(total - seen.headline, 0.0)),
         "exceeded": not seen.headline <= total,
+        "formal_within_budget": seen.formal_within_budget,
         "remaining_rounds": left,
         "remaining_rounds_is_minimum": left >= course.MAX_REMAINING_ROUNDS,
         "planned_rounds_left": max(facts.planned_rounds - len(course.round_numbers(facts)), 0),
@@ -183,6 +184,12 @@ def _accounting(seen: Assessment, ahead: Sequence[SeriesPoint]) -> dict[str, Any
         "series": _series(course.series(seen.facts)),
         "forecast": _series(ahead),
     }
+
+
+def _sampled(facts: ReportFacts) -> bool:
+    """Whether any step, planned or reserved, leaves records out by chance."""
+    rates = {spend.sampling_rate_ppm for client in facts.clients for spend in client.spends}
+    return min({facts.sampling_rate_ppm, *rates}) < 1_000_000
 
 
 def _clients(seen: Assessment) -> list[dict[str, Any]]:
@@ -233,7 +240,7 @@ def build(facts: ReportFacts) -> dict[str, Any]:
         "accounting": _accounting(seen, ahead),
         "assumptions": {
             "checked": [{"claim": claim.text, "holds": claim.holds} for claim in checked_claims(seen)],
-            "made": list(wording.assumptions_made(facts.mode)),
+            "made": list(wording.assumptions_made(facts.mode, sampled=_sampled(facts))),
         },
         "not_covered": list(wording.not_covered(facts.mode)),
         "evidence": evidence(facts),

@@ -95,7 +95,7 @@ class Canvas:
             self.text("tick", LEFT - 8, self.y(value) + 4, label, anchor="end")
         for value, label in x_ticks:
             self.line("axis", self.x(value), bottom, self.x(value), bottom + 4)
-            self.text("tick", self.x(value), bottom + 18, label, anchor="middle")
+            self.text("tick below", self.x(value), bottom + 18, label, anchor="middle")
         self.text("name", (LEFT + right) / 2, HEIGHT - 10, x_name, anchor="middle")
         self.text("name", 14, (TOP + bottom) / 2, y_name, anchor="middle", turn=True)
 

@@ -20,7 +20,7 @@ from protocols.dp.events import (
 )
 from protocols.dp.noise import MAX_DIM
 
-from .checks import MAX_INT, check_digest, check_int, check_names, check_text, check_tuple
+from .fields import MAX_INT, check_digest, check_int, check_names, check_text, check_tuple
 
 __all__ = ["MODES", "AuditFacts", "ClientFacts", "ReportFacts", "RoundFacts", "Spend", "VoidRound"]
 

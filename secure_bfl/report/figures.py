@@ -1,14 +1,18 @@
 """The report's figures: each picture with its caption and the table of the same numbers."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import plots
 from .blocks import Figure, Table, rows_of, text
 from .plots import Bound, GaugePoint, Point
-from .wording import format_delta
+from .wording import format_delta, percent_up, question
 
 __all__ = ["gauge_figure", "profile_figure", "roc_figure", "spending_figure"]
+
+
+_BOTH = frozenset({0, 1})
 
 
 def _points(rows: Sequence[Mapping[str, Any]], x: str, y: str) -> list[Point]:
@@ -43,7 +47,7 @@ def spending_figure(report: Mapping[str, Any]) -> Figure:
         caption += " Dashed: the rest of the plan, if that client takes part in every round."
         if len(finite_ahead) < len(ahead):
             caption += " The plan's last rounds have no bound and are not drawn."
-    return Figure(svg, caption, table)
+    return Figure(svg, caption, table, f"Across: rounds. Up: ε at δ = {format_delta(delta)}.")
 
 
 def _doubt(report: Mapping[str, Any]) -> str:
@@ -61,28 +65,39 @@ def profile_figure(report: Mapping[str, Any]) -> Figure:
         delta=guarantee["delta"],
         epsilon=None if own == "unbounded" else own,
     )
-    rows = tuple((format_delta(row["delta"]), text(row["epsilon"])) for row in guarantee["profile"])
-    table = Table("Epsilon for every delta, most exposed client", ("delta", "epsilon"), rows, frozenset({0, 1}))
-    return Figure(svg, "One run, every pair: a smaller delta costs a larger epsilon." + _doubt(report), table)
+    shown = [row for row in guarantee["profile"] if _is_decade(row["delta"]) or row["delta"] == guarantee["delta"]]
+    rows = tuple((format_delta(row["delta"]), text(row["epsilon"])) for row in shown)
+    table = Table("Epsilon for powers of ten of delta, most exposed client", ("delta", "epsilon"), rows, _BOTH)
+    caption = "One run, every pair: a smaller delta costs a larger epsilon." + _doubt(report)
+    return Figure(svg, caption, table, "Across: δ, the accepted probability of failure. Up: ε, privacy loss.")
+
+
+def _is_decade(delta: float) -> bool:
+    return math.isclose(math.log10(delta), round(math.log10(delta)), abs_tol=1e-9)
 
 
 def roc_figure(report: Mapping[str, Any]) -> Figure:
     """The best an attacker can do."""
     guarantee = report["guarantee"]
-    attacker = guarantee["attacker"]
+    attacker, asked = guarantee["attacker"], question(report["unit"]["unit"])
     svg = plots.roc_bound(
         _points(guarantee["roc"], "false_positive_rate", "true_positive_rate"),
         Point(attacker["false_positive_rate"], attacker["true_positive_rate"]),
+        about=f"whether {asked}",
     )
-    rows = tuple((f"{row['false_positive_rate']:.4%}", f"{row['true_positive_rate']:.4%}") for row in guarantee["roc"])
+    rows = tuple(
+        (f"{row['false_positive_rate']:.1%}", f"{percent_up(row['true_positive_rate'], 4)}%")
+        for row in guarantee["roc"]
+    )
     table = Table(
-        "Upper bound on detecting one record",
+        f"Upper bound on detecting whether {asked}",
         ("false positive rate", "true positive rate, at most"),
         rows,
-        frozenset({0, 1}),
+        _BOTH,
     )
-    caption = "The best that anyone can do who has everything published and wants to know if one record was used."
-    return Figure(svg, caption + _doubt(report), table)
+    caption = f"The best that anyone can do who has everything published and wants to know whether {asked}."
+    axes = "Across: false positive rate (false alarms). Up: true positive rate (detections), at most."
+    return Figure(svg, caption + _doubt(report), table, axes)
 
 
 def _read(value: float) -> str:
@@ -128,4 +143,4 @@ def gauge_figure(report: Mapping[str, Any]) -> Figure | None:
     )
     if any(row["accounted"] is not None for row in rows):
         caption += " Below the alarm line there was less noise than epsilon counts on."
-    return Figure(svg, caption, table)
+    return Figure(svg, caption, table, "Across: round. Up: noise variance, seen over planned.")

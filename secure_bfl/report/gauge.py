@@ -42,6 +42,13 @@ def _reading(facts: ReportFacts, rounds: list[RoundFacts]) -> SentinelReading:
     return sentinel_reading([SentinelRound(facts.sentinels, r.sentinel_energy, r.sentinel_variance) for r in rounds])
 
 
+def _needed(facts: ReportFacts, entry: RoundFacts) -> float:
+    """The variance that epsilon rests on: with shares that of `honest_minimum` clients, else of all contributors."""
+    if facts.mode == "local":
+        return entry.sentinel_variance
+    return (facts.noise_multiplier_milli * facts.clip_units / 1000) ** 2
+
+
 def _accounted(facts: ReportFacts, entry: RoundFacts) -> float | str | None:
     """What epsilon rests on, over what was planned for this many contributors; None in local mode.
 
@@ -50,8 +57,7 @@ def _accounted(facts: ReportFacts, entry: RoundFacts) -> float | str | None:
     """
     if facts.mode == "local":
         return None
-    needed = (facts.noise_multiplier_milli * facts.clip_units / 1000) ** 2
-    return real(needed / entry.sentinel_variance)
+    return real(_needed(facts, entry) / entry.sentinel_variance)
 
 
 def _row(facts: ReportFacts, entry: RoundFacts) -> dict[str, Any]:
@@ -68,11 +74,14 @@ def _row(facts: ReportFacts, entry: RoundFacts) -> dict[str, Any]:
 
 
 def noise_holds(facts: ReportFacts) -> bool:
-    """Whether no round, and not all rounds together, show too little noise. True without sentinels: nothing is seen."""
+    """Whether no round, and not all together, show less noise than epsilon rests on. True without sentinels.
+
+    Less than planned may be in order: clients that the plan tolerates as colluders leave theirs out.
+    """
     if not facts.sentinels or not facts.rounds:
         return True
-    readings = [_reading(facts, [entry]) for entry in facts.rounds]
-    return min(r.p_too_small for r in (*readings, _reading(facts, list(facts.rounds)))) >= LEAST_P
+    seen = [SentinelRound(facts.sentinels, r.sentinel_energy, _needed(facts, r)) for r in facts.rounds]
+    return min(sentinel_reading(part).p_too_small for part in (*([one] for one in seen), seen)) >= LEAST_P
 
 
 def gauge(facts: ReportFacts) -> dict[str, Any] | None:

@@ -68,6 +68,7 @@ def _budget(report: Mapping[str, Any]) -> Section:
             ("reservations without an update, all clients", budget["rounds_reserved_without_upload"]),
             ("reservations in void rounds, all clients", budget["rounds_voided"]),
             ("exceeded", budget["exceeded"]),
+            ("the formal value, too, is within the budget", budget["formal_within_budget"]),
         ),
     )
     runs, others = budget["all_runs"], report["scope"]["clients_with_other_runs"]
@@ -95,7 +96,8 @@ def _clients(report: Mapping[str, Any]) -> Section:
         for row in report["clients"]
     )
     header = ("client", "epsilon", "formal", "all runs", "remaining", "steps", "updates", "reserved without update")
-    table = Table(f"Each client's spending at delta {_delta(report)}", header, rows, frozenset({1, 2, 3, 4, 5, 6}))
+    caption = f"Each client's spending at delta {_delta(report)}"
+    table = Table(caption, header, rows, frozenset({1, 2, 3, 4, 5, 6}), keep=frozenset({0}))
     return Section("clients", "Client by client", (table,))
 
 
@@ -113,6 +115,7 @@ def _trust(report: Mapping[str, Any]) -> Section:
                 ("observer", "sees", "epsilon", "trust needed in"),
                 rows_of(trust["variants"], "observer", "sees", "epsilon", "trusts"),
                 frozenset({2}),
+                cards=True,
             ),
             pairs(
                 "Clients behind the noise",

@@ -56,7 +56,8 @@ def epsilon_over_rounds(
         end = forecast[-1]
         canvas.path("forecast", [(canvas.x(point.x), canvas.y(point.y)) for point in (last, *forecast)])
         canvas.dot("forecast-end", canvas.x(end.x), canvas.y(end.y), f"end of the plan: epsilon {end.y:.3f}", 3.5)
-        canvas.text("label", canvas.x(end.x), canvas.y(end.y) - 10, f"whole plan {end.y:.2f}", anchor="end")
+        above = min(canvas.y(end.y) - 10, canvas.y(0) - 38)  # what is spent may be written below it
+        canvas.text("label", canvas.x(end.x), above, f"whole plan {end.y:.2f}", anchor="end")
     level = canvas.y(budget.y)
     canvas.line("budget", LEFT, level, WIDTH - RIGHT, level)
     canvas.text("label", LEFT + 8, level - 7, f"{budget.name} {plain(budget.y)}")
@@ -92,7 +93,7 @@ def _label_spent(canvas: Canvas, point: Point) -> None:
     x, y = canvas.x(point.x), canvas.y(point.y)
     floor = canvas.y(0) - 8
     words = f"spent {point.y:.2f}"
-    if x < WIDTH - RIGHT - 90:
+    if x < WIDTH - RIGHT - 150:
         canvas.text("label strong", x + 10, min(y + 20, floor), words)
     else:
         canvas.text("label strong", x - 10, min(y + 44, floor), words, anchor="end")
@@ -118,7 +119,7 @@ def epsilon_profile(profile: Sequence[Point], *, delta: float, epsilon: float | 
         x_high=float(high),
         y_high=y_ticks[-1],
     )
-    every = 1 if high - low <= 10 else 2
+    every = 1 if high - low <= 5 else 2
     canvas.axes(
         [(float(power), f"1e{power}" if power else "1") for power in range(low, high + 1, every)],
         [(tick, f"{tick:g}") for tick in y_ticks],
@@ -139,16 +140,16 @@ def epsilon_profile(profile: Sequence[Point], *, delta: float, epsilon: float | 
     return canvas.svg()
 
 
-def roc_bound(curve: Sequence[Point], marked: Point) -> str:
+def roc_bound(curve: Sequence[Point], marked: Point, *, about: str) -> str:
     """Draw the best any attacker can do: detection rate against false alarms, with the diagonal of pure guessing.
 
     Shapes: `x` = false positive rate, `y` = the largest possible true positive rate, both in [0, 1]; `marked` is
-    the pair that is labelled.
+    the pair that is labelled. `about`: what the attacker wants to know, such as "whether one record was used".
     """
     canvas = Canvas(
         "attacker-roc",
-        "What an attacker can learn about one record",
-        f"Upper bound on detecting one record: with {marked.x * 100:g} % false alarms at most {percent_up(marked.y)} % "
+        f"What an attacker can learn: {about}",
+        f"Upper bound on detecting {about}: with {marked.x * 100:g} % false alarms at most {percent_up(marked.y)} % "
         "detections. The diagonal is guessing.",
         x_low=0.0,
         x_high=1.0,
@@ -163,11 +164,13 @@ def roc_bound(curve: Sequence[Point], marked: Point) -> str:
     canvas.line("guide", canvas.x(0), canvas.y(0), canvas.x(1), canvas.y(1))
     canvas.text("label", canvas.x(0.62), canvas.y(0.62) + 22, "guessing")
     x, y = canvas.x(marked.x), canvas.y(marked.y)
-    words = f"{marked.x * 100:g} % false alarms: at most {percent_up(marked.y)} % detections"
+    alarms, found = f"{marked.x * 100:g} % false alarms:", f"at most {percent_up(marked.y)} % detections"
+    words = f"{alarms} {found}"
     canvas.dot("dot", x, y, words, 4.5)
-    key_y = canvas.y(0.07)
-    canvas.dot("dot", canvas.x(0.36), key_y, words, 4.5)
-    canvas.text("label strong", canvas.x(0.36) + 11, key_y + 4.5, words)
+    key_y = canvas.y(0.16)
+    canvas.dot("dot", canvas.x(0.3), key_y, words, 4.5)
+    canvas.text("label strong", canvas.x(0.3) + 14, key_y + 4.5, alarms)
+    canvas.text("label strong", canvas.x(0.3) + 14, key_y + 28.5, found)
     return canvas.svg()
 
 

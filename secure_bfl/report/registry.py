@@ -6,15 +6,18 @@ opendp/deployments-registry-data at commit 057e5d81cf60150dd3307e0cf4504b957802f
 registry takes YAML files, and JSON is YAML.
 """
 
-import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, Final
 
-from .wording import format_delta, number
+from .wording import budget_verdict, format_delta, number
 
 __all__ = ["SCHEMA_SOURCE", "missing_fields", "registry_entry"]
 
 SCHEMA_SOURCE: Final = "opendp/deployments-registry-data@057e5d81cf60150dd3307e0cf4504b957802fb3b"
+
+_TIER: Final = 3
+"""How much an entry states: the schema marks each of its fields with a tier, and this export fills fields of tier 3."""
 
 _REQUIRED_BASIC: Final = (
     "name",
@@ -44,10 +47,10 @@ def registry_entry(
     signature. What is nowhere stated is left out, and `missing_fields` names it: nothing is made up.
 
     Raises:
-        ValueError: `publication_date` is not YYYY-MM-DD.
+        ValueError: `publication_date` is no date, or not written YYYY-MM-DD.
     """
-    if publication_date is not None and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", publication_date):
-        raise ValueError(f"publication_date must be YYYY-MM-DD, got {publication_date[:40]!r}")
+    if publication_date is not None:
+        _check_date(publication_date)
     scope, signature = report["scope"], report.get("signature") or {}
     controller = signature.get("controller")
     curator = {"data_curator_name": controller, "data_curator_type": curator_type}
@@ -84,6 +87,15 @@ def missing_fields(entry: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(missing)
 
 
+def _check_date(text: str) -> None:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError as exc:
+        raise ValueError(f"publication_date must be a date, YYYY-MM-DD, got {text[:40]!r}") from exc
+    if day.isoformat() != text:
+        raise ValueError(f"publication_date must be written YYYY-MM-DD, got {text[:40]!r}")
+
+
 def _known(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -100,10 +112,12 @@ def _variant(report: Mapping[str, Any]) -> dict[str, Any]:
 def _privacy_loss(report: Mapping[str, Any]) -> dict[str, Any]:
     guarantee, unit = report["guarantee"], report["unit"]
     epsilon, formal = guarantee["epsilon"], guarantee["formal"]["epsilon"]
+    within = budget_verdict(formal=formal, formal_within=report["budget"]["formal_within_budget"])
+    judged = "exceeded" if report["budget"]["exceeded"] else within
     details = (
-        f"Epsilon {number(epsilon)} by {guarantee['method']}, numerically tight; {number(formal)} by Renyi accounting, "
+        f"Epsilon {number(epsilon)} by {guarantee['method']}, numerically tight; {number(formal)} by Rényi accounting, "
         f"the formal value; both at delta {format_delta(guarantee['delta'])}, for the most exposed client. "
-        f"Agreed budget: epsilon {number(report['budget']['total'])}."
+        f"Agreed budget: epsilon {number(report['budget']['total'])}; {judged}."
     )
     parameters = {"epsilon": epsilon, "delta": guarantee["delta"]}
     return {
@@ -151,22 +165,19 @@ def _implementation(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _administrative(report: Mapping[str, Any], date: str | None, author: str | None) -> dict[str, Any]:
+def _administrative(report: Mapping[str, Any], published: str | None, author: str | None) -> dict[str, Any]:
     note = f"Privacy budget report {report['identity']['id']}; schema of this entry: {SCHEMA_SOURCE}"
-    source = {"title": "Privacy budget report", "note": note, "year": None if date is None else date[:4]}
+    source = {"title": "Privacy budget report", "note": note, "year": None if published is None else published[:4]}
     sources = {
         "budget_report": {
             "evidence_source_type": "Formal publication by the deploying organization",
             "misc": _known(source),
         }
     }
-    return (
-        {
-            "evidence_sources": sources,
-            "status": "Draft",
-            "registry_authors": [author],
-            "tier": 3,
-        }
-        if author
-        else {"evidence_sources": sources, "status": "Draft", "tier": 3}
-    )
+    fields = {
+        "evidence_sources": sources,
+        "status": "Draft",
+        "registry_authors": None if author is None else [author],
+        "tier": _TIER,
+    }
+    return _known(fields)

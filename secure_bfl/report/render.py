@@ -11,7 +11,7 @@ from typing import Any
 from .blocks import Block, Figure, Items, Table, Words
 from .page import Section, sections
 from .stylesheet import STYLE
-from .wording import format_delta, number
+from .wording import budget_verdict, format_delta, number
 
 __all__ = ["html", "markdown"]
 
@@ -37,7 +37,7 @@ def _md_block(block: Block) -> list[str]:
             return [*(f"- {_md(text)}" for text in texts), ""]
         case Table():
             return _md_table(block)
-        case Figure(_, caption, table):
+        case Figure(_, caption, table, _):
             return [_md(caption), "", *_md_table(table)]
 
 
@@ -46,12 +46,14 @@ def markdown(report: Mapping[str, Any]) -> str:
 
     Run by: anyone, on a report made by `build`.
     """
-    guarantee, identity = report["guarantee"], report["identity"]
+    guarantee, identity, budget = report["guarantee"], report["identity"], report["budget"]
+    within = budget_verdict(formal=guarantee["formal"]["epsilon"], formal_within=budget["formal_within_budget"])
+    judged = "budget exceeded" if budget["exceeded"] else within
     lines = [
         f"# Privacy budget report: {_md(report['scope']['dataset'])}",
         "",
         f"**ε = {_md(number(guarantee['epsilon']))} at δ = {format_delta(guarantee['delta'])}**, "
-        f"budget {number(report['budget']['total'])}, {_md(identity['origin'])}, "
+        f"budget {number(budget['total'])} ({judged}), {_md(identity['origin'])}, "
         f"{number(identity['log_size'])} entries.",
         "",
     ]
@@ -63,7 +65,10 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def _cell(table: Table, column: int, words: str, tag: str = "td", more: str = "") -> str:
-    names = [name for name, columns in (("num", table.numeric), ("code", table.code)) if column in columns]
+    sets = (("num", table.numeric), ("code", table.code), ("keep", table.keep))
+    names = [name for name, columns in sets if column in columns]
+    if table.cards and tag == "td":
+        more += f' data-name="{escape(table.header[column])}"'
     if tag == "td" and words in ("holds", "FAILS"):
         names.append("good" if words == "holds" else "bad")
     css = f' class="{" ".join(names)}"' if names else ""
@@ -76,8 +81,9 @@ def _html_table(table: Table) -> list[str]:
     for row in table.rows:
         first = _cell(table, 0, row[0], "th", ' scope="row"')
         body.append(f"<tr>{first}{''.join(_cell(table, i, words) for i, words in enumerate(row) if i)}</tr>")
+    cards = ' class="cards"' if table.cards else ""
     return [
-        '<div class="wide"><table>',
+        f'<div class="wide"><table{cards}>',
         f"<caption>{escape(table.caption)}</caption>",
         f"<thead><tr>{head}</tr></thead>",
         f"<tbody>{''.join(body)}</tbody>",
@@ -93,11 +99,12 @@ def _html_block(block: Block) -> list[str]:
             return ["<ul>", *(f"<li>{escape(text)}</li>" for text in texts), "</ul>"]
         case Table():
             return _html_table(block)
-        case Figure(svg, caption, table):
+        case Figure(svg, caption, table, axes):
             alternative = ["<details><summary>The same as a table</summary>", *_html_table(table), "</details>"]
             return [
                 "<figure>",
-                f'<div class="pan">{svg}</div>',
+                svg,
+                f'<p class="axes">{escape(axes)}</p>',
                 f"<figcaption>{escape(caption)}</figcaption>",
                 *alternative,
                 "</figure>",
@@ -124,6 +131,8 @@ def _hero(report: Mapping[str, Any]) -> list[str]:
     checks = report["assumptions"]["checked"]
     failed = sum(not check["holds"] for check in checks)
     exceeded = budget["exceeded"]
+    formal = guarantee["formal"]["epsilon"]
+    within = budget_verdict(formal=formal, formal_within=budget["formal_within_budget"])
     unbounded = budget["spent"] == "unbounded"
     share = 100.0 if exceeded or unbounded else min(100.0, 100 * budget["spent"] / budget["total"])
     rounds = number(budget["remaining_rounds"]) + ("+" if budget["remaining_rounds_is_minimum"] else "")
@@ -140,7 +149,7 @@ def _hero(report: Mapping[str, Any]) -> list[str]:
         f'<div class="meter{" over" if exceeded else ""}" role="img" aria-label="{share:.0f} % of the budget is spent">'
         f'<span style="width:{share:.2f}%"></span></div>',
         '<ul class="verdicts">',
-        _verdict(not exceeded, "within the budget", "budget exceeded"),
+        _verdict(not exceeded, within, "budget exceeded"),
         _verdict(report["accounting"]["verdict"] == "agree", "accountants agree", "accountants disagree"),
         _verdict(not failed, f"{len(checks)} of {len(checks)} checks hold", f"{failed} of {len(checks)} checks fail"),
         "</ul>",

@@ -57,8 +57,9 @@ figure { margin: 1.4rem 0 1.8rem; padding: 1.1rem 1.2rem .9rem; background: var(
   border-radius: 14px; break-inside: avoid; }
 figcaption { color: var(--soft); font-size: .92rem; margin-top: .3rem; }
 details { margin-top: .5rem; font-size: .92rem; } summary { color: var(--soft); cursor: pointer; }
-.pan { overflow-x: auto; }
-.plot { display: block; width: 100%; height: auto; font-family: var(--sans); }
+.keep { white-space: nowrap; }
+.axes { display: none; margin: .3rem 0 0; color: var(--soft); font-size: .84rem; }
+.plot { display: block; width: 100%; height: auto; overflow: visible; font-family: var(--sans); }
 .plot .grid { stroke: var(--rule); stroke-width: 1; } .plot .axis { stroke: var(--soft); stroke-width: 1; }
 .plot .tick { fill: var(--soft); font-size: 12.5px; } .plot .name { fill: var(--soft); font-size: 13px; }
 .plot .label { fill: var(--ink); font-size: 13px; paint-order: stroke; stroke: var(--card); stroke-width: 4px;
@@ -78,14 +79,24 @@ footer { margin-top: 3.5rem; padding-top: 1.1rem; border-top: 1px solid var(--ru
   font-size: .88rem; overflow-wrap: anywhere; }
 @media (max-width: 34rem) {
   body { font-size: 16px; } main { padding: 2rem 1rem 3rem; } h1 { font-size: 1.8rem; }
-  .plot { min-width: 640px; }
+  .hero { padding: 1.2rem 1rem; } figure { padding: .9rem .6rem .8rem; }
+  .axes { display: block; } .plot .name { display: none; }
+  .plot .tick, .plot .label { font-size: 25px; } .plot .strong { font-size: 23px; }
+  .plot .below { transform: translateY(10px); }
+  .plot .curve, .plot .budget, .plot .budget-step, .plot .forecast { stroke-width: 4; }
+  .cards thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  .cards, .cards tbody, .cards tr, .cards th, .cards td { display: block; }
+  .cards tr { padding: .6rem 0; border-bottom: 1px solid var(--rule); }
+  .cards th, .cards td { padding: .1rem 0; border: 0; text-align: left; } .cards tbody th { font-weight: 600; }
+  .cards .num + td { padding-left: 0; }
+  .cards td::before { content: attr(data-name) ": "; color: var(--soft); }
 }
 @media print {
   :root { --paper: #fff; --card: #fff; --ink: #000; --soft: #444; --rule: #bbb; --faint: #eee; --curve: #1f5a7d;
     --wash: #e4edf3; --budget: #8a3d1f; --good: #22573c; --bad: #8c221b; }
   body { font-size: 10.5pt; } main { max-width: none; padding: 0; }
   h2 { break-after: avoid; } tr, .hero { break-inside: avoid; }
-  .wide, .pan { overflow: visible; } .plot { min-width: 0; }
+  .wide { overflow: visible; }
   details::details-content { content-visibility: visible; height: auto; } summary { list-style: none; }
 }
 """

@@ -11,7 +11,7 @@ from . import accounts
 from .accounts import History
 from .facts import ClientFacts, ReportFacts
 
-__all__ = ["fewest", "is_thin", "one_share_epsilon", "survivors_epsilon"]
+__all__ = ["fewest", "is_thin", "shares_epsilon", "survivors_epsilon"]
 
 
 def fewest(facts: ReportFacts) -> int | None:
@@ -33,11 +33,16 @@ def _scaled(event: PrivacyEvent, numerator: int, denominator: int) -> PrivacyEve
     return PrivacyEvent(min(milli, MAX_NOISE_MULTIPLIER_MILLI), event.sampling_rate_ppm, event.steps)
 
 
-def one_share_epsilon(facts: ReportFacts, history: History) -> float:
-    """Epsilon against somebody who decrypts one client's contribution alone: only that client's noise is in it."""
-    weaker = [_scaled(event, 1, facts.honest_minimum) for event in history.events]
-    events = [event for event in weaker if event is not None]
-    return accounts.accounted_epsilon(events, facts) if len(events) == len(weaker) else math.inf
+def shares_epsilon(facts: ReportFacts, history: History, present: int) -> float:
+    """Epsilon if each opened sum held the noise of `present` clients only: infinite if that protects nothing.
+
+    One share is what a client's contribution holds that is decrypted alone.
+    """
+    try:
+        events = [event.with_shares(present, facts.honest_minimum) for event in history.events]
+    except ValueError:
+        return math.inf
+    return accounts.accounted_epsilon(events, facts)
 
 
 def survivors_epsilon(facts: ReportFacts) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from .assessment import Assessment
 from .facts import ReportFacts
 from .spelling import real
-from .survivors import fewest, one_share_epsilon, survivors_epsilon
+from .survivors import fewest, shares_epsilon, survivors_epsilon
 
 __all__ = ["trust"]
 
@@ -49,11 +49,12 @@ def _statement(facts: ReportFacts) -> str:
             "Nobody has to be trusted for this epsilon: each client adds all the noise its own records need before "
             "anything leaves it."
         )
+    dishonest = {0: "none", 1: "one"}.get(facts.colluders, f"up to {facts.colluders}")
     return (
         f"This epsilon rests on two things: fewer than {facts.threshold} of the {facts.members} members work together "
         f"against the clients, and of the clients in each opened sum at least {facts.honest_minimum} add their share "
-        f"of the noise and keep it secret. A sum of fewer than {facts.minimum_clients} clients is not opened, so up to "
-        f"{facts.colluders} of them may be dishonest."
+        f"of the noise and keep it secret. A sum of fewer than {facts.minimum_clients} clients is not opened, so "
+        f"{dishonest} of them may be dishonest."
     )
 
 
@@ -100,30 +101,60 @@ def _local(seen: Assessment) -> list[dict[str, Any]]:
 def _shared(seen: Assessment) -> list[dict[str, Any]]:
     facts, epsilon = seen.facts, real(seen.headline)
     members = f"{facts.threshold} of {facts.members} members"
-    honest = f"{facts.honest_minimum} clients of each opened sum, with their noise; the members, as in the next row"
-    others = "the operator alone" if facts.colluders == 0 else f"the operator and up to {facts.colluders} other clients"
+    honest = _honest(facts, facts.honest_minimum)
+    others = {0: "the operator alone", 1: "the operator and one other client"}.get(
+        facts.colluders, f"the operator and up to {facts.colluders} other clients"
+    )
     return [
         {
             "kind": "reader",
             "observer": "a reader of the log and of the models",
             "sees": "the opened sums and the models",
             "epsilon": epsilon,
-            "trusts": honest,
+            "trusts": f"{honest}; the members, as in the next rows",
         },
+        _other_client(seen),
         {
             "kind": "coalition",
             "observer": f"fewer than {members}, and {others}, together",
             "sees": "the same, and what they added themselves",
             "epsilon": epsilon,
-            "trusts": f"{facts.honest_minimum} other clients of each opened sum, with their noise; all members but "
-            f"{facts.threshold - 1}",
+            "trusts": f"{honest}; all members but {facts.threshold - 1}",
         },
         {
             "kind": "one_share",
             "observer": f"{members} or more together",
             "sees": "each client's contribution alone, with that client's share of the noise only",
-            "epsilon": real(max(one_share_epsilon(facts, h) for h in seen.frontier)),
+            "epsilon": real(_with_shares(seen, 1)),
             "trusts": "the client itself, with its share of the noise",
         },
         _holder(facts),
     ]
+
+
+def _honest(facts: ReportFacts, count: int) -> str:
+    """The clients whose noise epsilon counts: the one that holds the record is among them."""
+    if count <= 1:
+        return "the client itself, with its noise"
+    own = "the protected one" if facts.mode == "client" else "the record's own"
+    return f"{count} honest clients of each opened sum, {own} included, with their noise"
+
+
+def _with_shares(seen: Assessment, present: int) -> float:
+    return max(shares_epsilon(seen.facts, history, present) for history in seen.frontier)
+
+
+def _other_client(seen: Assessment) -> dict[str, Any]:
+    """One other client that took part: it can take its own share of the noise out of the sums again."""
+    facts = seen.facts
+    least = fewest(facts)
+    smallest = facts.minimum_clients if least is None else min(facts.minimum_clients, least)
+    present = min(facts.honest_minimum, smallest - max(1, facts.colluders))
+    alone = present == facts.honest_minimum
+    return {
+        "kind": "client",
+        "observer": "one other client that took part",
+        "sees": "the same, and its own share of the noise",
+        "epsilon": real(seen.headline if alone else max(seen.headline, _with_shares(seen, present))),
+        "trusts": f"{_honest(facts, present)}; the members, as in the next row",
+    }

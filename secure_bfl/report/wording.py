@@ -10,11 +10,13 @@ from typing import Any
 __all__ = [
     "RUNS_NOT_INCLUDED",
     "assumptions_made",
+    "budget_verdict",
     "format_delta",
     "not_covered",
     "number",
     "percent_up",
     "plain_words",
+    "question",
     "release",
 ]
 
@@ -24,18 +26,24 @@ RUNS_NOT_INCLUDED = (
 )
 
 _RANDOM = "The operating system's random generator of each client is sound, and its state stays secret."
-_ACCOUNTED = (
+_ROUNDED = (
     "The discrete Gaussian is accounted as the rounding of a continuous Gaussian of slightly smaller variance "
-    "(Peikert 2010, theorem 3.1). The argument awaits independent review: the Renyi value is therefore the "
-    "formal one, and the privacy loss distribution value is called numerically tight."
+    "(Peikert 2010, theorem 3.1), an argument that awaits independent review. "
+)
+_ACCOUNTED = _ROUNDED + (
+    "The numerically tight value rests on it. The formal one, by Rényi accounting, does not: no record is sampled, and "
+    "the discrete Gaussian has the continuous one's concentrated-DP bound (Canonne, Kamath, Steinke 2020, theorem 4)."
+)
+_ACCOUNTED_SAMPLED = _ROUNDED + (
+    "With sampling, the numerically tight value and the formal one, by Rényi accounting, both rest on it; the formal "
+    "one needs no numerical convolution."
 )
 _SECRET_SAMPLE = "Which records a step sampled stays secret at the client (privacy amplification by Poisson sampling)."
 _SOFTWARE = {
-    "local": "Each client runs the published software: it samples, clips and adds noise as its reservation says. A "
-    "client that does not harms its own records' protection, nobody else's.",
-    "distributed": "Each client runs the published software: it samples, clips and adds its share of the noise as its "
-    "reservation says. The other clients' protection rests on these shares: it holds as long as the stated number of "
-    "clients is honest.",
+    "local": "adds noise as its reservation says. A client that does not harms its own records' protection, nobody "
+    "else's.",
+    "shares": "adds its share of the noise as its reservation says. The other clients' protection rests on these "
+    "shares: it holds as long as the stated number of clients is honest.",
 }
 _PERSON = {
     "local": "A person contributes one record, to one client. For a person with k records, read the group epsilon for "
@@ -44,20 +52,24 @@ _PERSON = {
 }
 
 
-def assumptions_made(mode: str) -> tuple[str, ...]:
-    """List what the guarantee rests on and no ledger can show."""
-    software = _SOFTWARE["local" if mode == "local" else "distributed"]
+def assumptions_made(mode: str, *, sampled: bool) -> tuple[str, ...]:
+    """List what the guarantee rests on and no ledger can show; `sampled`: whether steps leave records out by chance."""
+    does = "samples, clips and " if sampled else "clips and "
+    adds = _SOFTWARE["local" if mode == "local" else "shares"]
+    software = f"Each client runs the published software: it {does}{adds}"
     person = _PERSON["client" if mode == "client" else "local"]
+    accounted = (_ACCOUNTED_SAMPLED, _SECRET_SAMPLE) if sampled else (_ACCOUNTED,)
     if mode == "local":
-        return software, _RANDOM, person, _ACCOUNTED, _SECRET_SAMPLE
+        return software, _RANDOM, person, *accounted
     shares = (
         "The encryption and the committee keep every sum closed that holds too few clients: fewer than the threshold "
         "of members break this rule together.",
         "The sum of the clients' discrete Gaussian shares counts as one discrete Gaussian: the distance between the "
         "two is below 2^-800 for shares of eight grid units or more, and is priced in.",
+        "Clients submit their own updates only. Ciphertexts are malleable: one that was copied from another client and "
+        "multiplied makes that client's update count k times, and its epsilon grow about k times.",
     )
-    sampled = () if mode == "client" else (_SECRET_SAMPLE,)
-    return software, *shares, _RANDOM, person, _ACCOUNTED, *sampled
+    return software, *shares, _RANDOM, person, *accounted
 
 
 def not_covered(mode: str) -> tuple[str, ...]:
@@ -78,6 +90,13 @@ def not_covered(mode: str) -> tuple[str, ...]:
         *(() if mode == "local" else shares),
         "The choice of data set and of clients: that a client took part, in which rounds, and that it holds records of "
         "this kind is public.",
+        "Copied updates: a client that copies another's ciphertext and changes it can make that update count several "
+        "times. "
+        + (
+            "Its noise is copied with it, so epsilon stands."
+            if mode == "local"
+            else "The noise of the others stays what it was, so epsilon grows; it is assumed that nobody does."
+        ),
         "Timing and traffic: how long a client computes or stays silent may depend on its records or their number.",
         "Malicious clients: a hand-made ciphertext can make the opened sum depend on the decryption key. "
         + (
@@ -105,9 +124,22 @@ def format_delta(delta: float) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
-def percent_up(share: float) -> str:
-    """Write a share of 1 as a percentage with one digit, rounded up: an upper bound stays one."""
-    return f"{math.ceil(share * 1000 - 1e-6) / 10:.1f}"
+def percent_up(share: float, digits: int = 1) -> str:
+    """Write a share of 1 as a percentage with so many decimals, rounded up: an upper bound stays one."""
+    scale = 10**digits
+    return f"{math.ceil(share * 100 * scale - 1e-6) / scale:.{digits}f}"
+
+
+def budget_verdict(*, formal: float | str, formal_within: bool) -> str:
+    """Say that spending is within the budget, and whether it is by the formal value too."""
+    if formal_within:
+        return "within the budget"
+    return f"within the budget by the tight value; the formal value {number(formal)} is above it"
+
+
+def question(unit: str) -> str:
+    """What an attacker wants to know about one unit, as the end of a sentence that begins with "whether"."""
+    return "one client's update was its own or zeros" if unit == "client" else "one particular record was used"
 
 
 def release(mode: str) -> list[dict[str, str]]:
@@ -136,10 +168,16 @@ def _spending(report: Mapping[str, Any]) -> str:
     fit = {0: "no further round fits", 1: "one further round of this kind fits"}.get(
         rounds, f"{count} further rounds of this kind fit"
     )
+    formal = "" if budget["formal_within_budget"] else f" (this is {_verdict_of(report)})"
     return (
-        f"Of the agreed budget of epsilon {total}, {spent} is spent for the most exposed client, every reserved round "
-        f"counted even if its update never arrived; {fit}."
+        f"Of the agreed budget of epsilon {total}, {spent} is spent for the most exposed client{formal}, every "
+        f"reserved round counted even if its update never arrived; {fit}."
     )
+
+
+def _verdict_of(report: Mapping[str, Any]) -> str:
+    within = report["budget"]["formal_within_budget"]
+    return budget_verdict(formal=report["guarantee"]["formal"]["epsilon"], formal_within=within)
 
 
 def _strength(report: Mapping[str, Any]) -> str:
@@ -154,10 +192,11 @@ def _strength(report: Mapping[str, Any]) -> str:
     if guarantee["epsilon"] == "unbounded":
         return f"No useful limit can be given on what the published results reveal about one {unit}."
     detected = percent_up(guarantee["attacker"]["true_positive_rate"])
+    found = "tells that it was its own" if unit == "client" else "detects a used record"
     return (
-        f"Somebody who knows everything but whether one particular {unit} was used, and who accepts one false alarm in "
-        f"100, detects a used {unit} in at most {detected} of 100 cases (guessing: 1; no protection: 100); formally, "
-        f"epsilon is {epsilon} at delta {delta}."
+        f"Somebody who knows everything but whether {question(unit)}, and who accepts one false alarm in 100, {found} "
+        f"in at most {detected} of 100 cases (guessing: 1; no protection: 100); in numbers, epsilon is {epsilon} at "
+        f"delta {delta}."
     )
 
 

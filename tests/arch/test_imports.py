@@ -36,7 +36,12 @@ IMPORTERS = {
     "scipy": ("protocols.dp.*",),
     "sklearn": ("secure_bfl.datasets",),
     "tenseal": ("protocols._seal", "secure_bfl.bench.tenseal_peer"),
-    "torch": ("secure_bfl.adapters.*", "secure_bfl.local_training", "secure_bfl.bench.privacy_peers", "secure_bfl.networks"),
+    "torch": (
+        "secure_bfl.adapters.*",
+        "secure_bfl.bench.privacy_peers",
+        "secure_bfl.local_training",
+        "secure_bfl.networks",
+    ),
     "waitress": ("ledger.web.server",),
     "zstandard": ("protocols._seal", "protocols.tckks._tenseal_bytes"),
 }

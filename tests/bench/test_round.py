@@ -41,6 +41,7 @@ def test_the_demo_round_is_divided_into_phases(line: dict[str, Any]) -> None:
     assert 0.5 * demo["wall_s"] < sum(phases.values()) < 1.5 * demo["wall_s"]
     assert demo["ratio_to_plain"] > 1
     assert demo["rounds_measured"] == 3
+    assert (demo["mode"], demo["steps"]) == ("distributed", 1)
     assert demo["peak_rss_mib"] > 0
 
 

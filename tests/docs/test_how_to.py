@@ -55,7 +55,7 @@ def test_run_a_small_log(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_keep_an_odometer() -> None:
     names = run("keep-an-odometer.md")
-    assert (names["rounds_left"], len(names["odometer"].status.budgets)) == (7, 2)  # type: ignore[attr-defined]
+    assert (names["rounds_left"], len(names["odometer"].status.budgets)) == (2, 2)  # type: ignore[attr-defined]
 
 
 def test_train_your_own_network() -> None:

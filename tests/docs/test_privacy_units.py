@@ -55,6 +55,7 @@ def test_true_positives(row: list[str]) -> None:
 
 @pytest.mark.parametrize("row", table("clients"), ids=lambda row: row[0])
 def test_one_share_alone(row: list[str]) -> None:
-    plan = PrivacyPlan.solve(epsilon=2.0, delta=DELTA, rounds=STEPS, clients=int(row[0]))
-    assert row[1] == str(plan.shares)
-    assert row[2:] == [up(plan.one_share_epsilon(1)), up(plan.one_share_epsilon())]
+    clients, shares = int(row[0]), int(row[1])
+    assert 2 * shares == clients
+    plan = PrivacyPlan.solve(epsilon=2.0, delta=DELTA, rounds=STEPS, clients=clients, honest_min=shares)
+    assert row[2:] == [up(plan.naive_epsilon(1, 1)), up(plan.naive_epsilon(1))]

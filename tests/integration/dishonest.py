@@ -25,7 +25,7 @@ from ledger import (
     publish,
     sign_entry,
 )
-from protocols.errors import BadShareError, ProtocolError
+from protocols.errors import ProtocolError
 from protocols.tckks import EncryptedVector
 from secure_bfl.board import Board
 from secure_bfl.client import Client
@@ -44,7 +44,7 @@ from secure_bfl.opening import open_sum
 from secure_bfl.operator import Operator
 from secure_bfl.plan import FederationPlan
 from secure_bfl.report import build, encode, html, markdown
-from secure_bfl.results import final_model, next_model, report_facts
+from secure_bfl.results import final_model, report_facts
 from secure_bfl.roster import OPERATOR, client_name, member_name
 from secure_bfl.signatory import ReportSigner
 
@@ -89,7 +89,6 @@ class Cast:
     members: Mapping[int, type[Member]] = field(default_factory=dict)
     clients: Mapping[int, type[Client]] = field(default_factory=dict)
     everyone_member: type[Member] = Member
-    publishes_anyway: bool = False  # the operator publishes the old model where the shares do not open
 
 
 def plan_of_cheats() -> FederationPlan:
@@ -112,7 +111,7 @@ def play(plan: FederationPlan, cast: Cast, folder: PublicFolder) -> Board:
     witnesses = {member.name: member.witness for member in members}
     model = GlobalModel.zero(plan.tensors)
     with suppress(EdgeError, LedgerError, ProtocolError):  # an honest party refuses; the board stays as it is
-        model = _rounds(board, plan, cast, operator, members, clients, model)
+        model = _rounds(board, plan, operator, members, clients, model)
     publish_everything(board, folder, witnesses, model, operator.identity)
     return board
 
@@ -120,7 +119,6 @@ def play(plan: FederationPlan, cast: Cast, folder: PublicFolder) -> Board:
 def _rounds(
     board: Board,
     plan: FederationPlan,
-    cast: Cast,
     operator: Operator,
     members: Sequence[Member],
     clients: Sequence[Client],
@@ -138,17 +136,7 @@ def _rounds(
         operator.add_up(board, number)
         for member in members:
             member.vote(board, number)
-        if cast.publishes_anyway:
-            operator.request(board, number, witnesses, now=NOW)
-            for member in members:
-                member.answer(board, number)
-            for member in members:
-                member.check_pieces(board, number)
-            with suppress(BadShareError):
-                model = next_model(board, number, model)
-            operator.publish_model(board, number, model, sentinel_energy=0)
-        else:
-            model = open_sum(board, number, model, operator=operator, members=members, witnesses=witnesses, now=NOW)
+        model = open_sum(board, number, model, operator=operator, members=members, witnesses=witnesses, now=NOW)
     return model
 
 

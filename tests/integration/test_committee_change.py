@@ -20,6 +20,7 @@ from secure_bfl.model import GlobalModel
 from secure_bfl.plan import FederationPlan
 from secure_bfl.publication import publish_run
 from secure_bfl.results import final_model
+from secure_bfl.signatory import ReportSigner
 from tests.secure_bfl.federation import NOW, Federation
 from tests.secure_bfl.keyrun import incoming, office
 
@@ -67,7 +68,8 @@ def published(federation: Federation, model: GlobalModel, path: Path) -> Verdict
     for digest in federation.blobs.digests():
         blobs.put(federation.blobs._blobs[digest])
     certificate = federation.board.certify(federation.witnesses, now=NOW)
-    publish_run(federation.board, certificate, final_model(federation.board, model), folder)
+    signer = ReportSigner(federation.operator.identity, {})
+    publish_run(federation.board, certificate, final_model(federation.board, model), folder, sign=signer)
     return Auditor(folder).verify()
 
 

@@ -150,12 +150,19 @@ def test_another_federation_is_not_the_one_pinned(finished: FinishedRun) -> None
 def test_report_writes_the_same_report_again(finished: FinishedRun, public: PublicFolder) -> None:
     paths = (public.report_json, public.report_markdown, public.report_html)
     before = [path.read_bytes() for path in paths]
-    for path in paths:
-        path.unlink()
-    answer = call("report", public.path, "--genesis", finished.answer.json["genesis"])
-    assert answer.code == 0
-    assert answer.out.strip() == str(public.report_html)
-    assert [path.read_bytes() for path in paths] == before
+    signed = json.loads(before[0])
+    genesis = ("--genesis", finished.answer.json["genesis"])
+    for signer in (("--sign-as", "operator", "--keystore", finished.out / "private" / "operator"), ()):
+        for path in paths:
+            path.unlink()
+        answer = call("report", public.path, *genesis, *signer)
+        assert answer.code == 0
+        assert answer.out.strip() == str(public.report_html)
+        if signer:
+            assert [path.read_bytes() for path in paths] == before
+    assert signed.pop("signature")["signer"] == "operator"
+    assert json.loads(public.report_json.read_bytes()) == signed
+    assert verify(public.path).code == 0
 
 
 def test_the_ledger_holds_nothing_but_what_the_protocol_calls_for(public: PublicFolder) -> None:

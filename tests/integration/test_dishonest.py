@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ledger import CosigningWitness, Note, SigningKey
+from protocols.dp import Noise
 from protocols.tckks import Purpose
 from secure_bfl.board import Board
 from secure_bfl.client import Client
@@ -115,6 +117,21 @@ def test_a_model_that_does_not_follow_from_the_shares(folder: PublicFolder) -> N
     assert played(Cast(operator=MakesUpAModel), folder) == [
         "round 1: the published model does not follow from the opened sum",
         "model.safetensors: is not the model that follows from the ledger",
+    ]
+
+
+class OverstatesTheNoise(Operator):
+    """States sentinels with one unit more of noise than the opened sum has."""
+
+    def publish_model(
+        self, board: Board, number: int, model: GlobalModel, *, sentinel_energy: int, accuracy_ppm: int = -1
+    ) -> None:
+        super().publish_model(board, number, model, sentinel_energy=sentinel_energy + 1, accuracy_ppm=accuracy_ppm)
+
+
+def test_sentinels_that_are_not_those_of_the_sum(folder: PublicFolder) -> None:
+    assert played(Cast(operator=OverstatesTheNoise), folder) == [
+        "round 1: the stated sentinels are not those of the opened sum",
     ]
 
 
@@ -344,3 +361,12 @@ def test_a_spend_that_is_not_the_plan_s(folder: PublicFolder) -> None:
     errors = played(Cast(clients={1: SpendsLess}), folder)
     assert len(errors) == 1
     assert errors[0].endswith("BUDGET_SPEND by client-1 has no effect: the spend is not the plan's mechanism")
+
+
+def test_a_run_without_noise_is_no_run_that_holds(folder: PublicFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All clients' software forgets it, in the last round there is: nobody comes after to notice."""
+    monkeypatch.setattr(Noise, "take", lambda noise: np.zeros(noise.dim, dtype=np.int64))
+    errors = played(Cast(), folder)
+    assert len(errors) == 1
+    assert errors[0].startswith("assumption: does not hold: ")
+    assert errors[0].endswith("shows less noise than epsilon rests on.")

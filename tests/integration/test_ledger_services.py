@@ -30,6 +30,7 @@ from ledger.web import HttpClient
 from ledger.web.entries import submit
 from ledger.web.service import log_context
 from secure_bfl.errors import KeystoreError
+from secure_bfl.exitcodes import ExitCode
 from secure_bfl.ledger_cli.recurring import Recurring
 from secure_bfl.log_keys import KeyKind, create_key, open_key
 from tests.integration.commands import call
@@ -152,7 +153,7 @@ def test_a_log_that_changes_its_key_meets_what_the_witness_remembers(tmp_path: P
 
 def test_a_logs_key_is_no_witnesss_and_a_witnesss_no_logs(tmp_path: Path, keys: dict[str, str]) -> None:
     answer = call("ledger", "witness", tmp_path / "a", "--log", keys["c"])
-    assert answer.code == 6
+    assert answer.code == ExitCode.KEYSTORE
     assert "has a log's key" in answer.err
     (tmp_path / "senders").write_text(f"alice {SENDER.public.hex()}\n", encoding="utf-8")
     policy = tmp_path / "policy"
@@ -167,13 +168,13 @@ def test_the_key_that_is_printed_is_the_one_that_is_kept(tmp_path: Path, keys: d
     folder.mkdir()
     (folder / "vkey").write_text(keys["a"] + "\n", encoding="utf-8")
     answer = call("ledger", "keygen", folder, "--name", "good.example")
-    assert (answer.code, answer.out) == (6, "")
+    assert (answer.code, answer.out) == (ExitCode.KEYSTORE, "")
     assert "vkey exists" in answer.err
     assert not (folder / "keystore").exists()
     (folder / "vkey").unlink()
     made = call("ledger", "keygen", folder, "--name", "good.example").out
     (folder / "vkey").unlink()  # a keystore alone is not overwritten either, and gets no other public key
-    assert call("ledger", "keygen", folder, "--name", "good.example").code == 6
+    assert call("ledger", "keygen", folder, "--name", "good.example").code == ExitCode.KEYSTORE
     assert not (folder / "vkey").exists()
     (folder / "vkey").write_text(made, encoding="utf-8")
     assert open_key(folder, "correct horse")[0].to_vkey() == made.strip()
@@ -184,7 +185,7 @@ def test_a_passphrase_that_is_no_text_is_refused_without_a_trace(
 ) -> None:
     monkeypatch.setenv("SECURE_BFL_PASSPHRASE", "hunter2\udcff")
     answer = call("ledger", "keygen", tmp_path, "--name", "a")
-    assert answer.code == 6
+    assert answer.code == ExitCode.KEYSTORE
     assert "not UTF-8 text" in answer.err
     assert "hunter2" not in answer.out + answer.err
     assert list(tmp_path.iterdir()) == []
@@ -235,7 +236,7 @@ def test_a_log_and_four_witnesses_as_processes(tmp_path: Path, monkeypatch: pyte
         name: call("ledger", "keygen", tmp_path / name, "--name", name, "--kind", kind).out.strip()
         for name, kind in kinds.items()
     }
-    assert call("ledger", "keygen", tmp_path / "log", "--name", "again").code == 6
+    assert call("ledger", "keygen", tmp_path / "log", "--name", "again").code == ExitCode.KEYSTORE
     (tmp_path / "senders").write_text(f"# who may append\nalice {SENDER.public.hex()}\n", encoding="utf-8")
     with (
         started("witness", tmp_path / "w1", "--log", log) as one,

@@ -2,8 +2,11 @@
 
 import json
 import math
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,8 +18,7 @@ from protocols.dp.auditing import AuditResult
 from secure_bfl import PublicFolder
 from secure_bfl.exitcodes import ExitCode
 from secure_bfl.messages import Party, Role
-from secure_bfl.odometer import FileOdometer
-from secure_bfl.privacy_cli import checks, curve
+from secure_bfl.privacy_cli import curve, self_checks
 from secure_bfl.replay import Replay, RoundState
 from secure_bfl.report import accounts, sign
 from secure_bfl.signatory import signer_of
@@ -94,6 +96,7 @@ def test_a_plan_in_words() -> None:
     answer = privacy("plan", "--epsilon", "2", *SMALL)
     lines = answer.out.splitlines()
     names = [line.split("  ")[0] for line in lines if line and not line[0].isspace()]
+    assert "; the formal value is above 2" in answer.out
     assert names[:8] == ["unit", "budget", "noise", "epsilon", "share", "contributors", "one share", "drop-out"]
     assert "or members refuse to open" in answer.out
     assert lines[-1].split()[0] == "5"
@@ -115,7 +118,16 @@ def test_a_local_plan_has_no_shares() -> None:
         (("--epsilon", "-1"), "epsilon"),
         (("--epsilon", "2", "--delta", "1e-11"), "delta"),
         (("--epsilon", "2", "--clients", "4", "--honest-min", "4", "--colluders", "1"), "4"),
-        (("--epsilon", "2", "--rounds", "0"), "rounds"),
+        (("--epsilon", "2", "--rounds", "0"), "--rounds must be 1 to"),
+        (("--epsilon", "2", "--clients", "1"), "at least 2 clients"),
+        (("--epsilon", "2", "--clients", "3000"), "at most 1000 clients"),
+        (("--epsilon", "2", "--clients", "10", "--honest-min", "1", "--colluders", "0"), "must be 2 to 10, not 1"),
+        (("--epsilon", "2", "--clients", "4", "--honest-min", "0"), "--honest-min must be 1 to 3, not 0"),
+        (("--epsilon", "2", "--colluders", "-1"), "--colluders must be 0 to 9"),
+        (("--epsilon", "2", "--parameters", "0"), "--parameters must be 1 to"),
+        (("--epsilon", "2", "--parameters", "99999999"), "--parameters must be 1 to"),
+        (("--epsilon", "2", "--steps", "0"), "--steps must be 1 to"),
+        (("--epsilon", "2", "--mode", "local", "--colluders", "1"), "leave --honest-min and --colluders out"),
         (("--epsilon", "2", "--mode", "central"), "invalid choice"),
         ((), "--epsilon"),
     ],
@@ -164,6 +176,8 @@ def test_what_gives_no_plan_is_listed_with_its_reason() -> None:
         (("--vary", "rounds", "one"), "takes numbers separated by commas"),
         (("--vary", "rounds", ","), "takes 1 to 64 values"),
         (("--vary", "sigma", "1", "--epsilon", "2"), "neither --epsilon nor --sigma"),
+        (("--vary", "sigma", "0"), "--sigma must be 0.1 to"),
+        (("--vary", "clients", "1,3000"), "at least 2 clients"),
     ],
 )
 def test_whatif_refuses_in_words(arguments: tuple[str, ...], told: str) -> None:
@@ -205,96 +219,31 @@ def test_the_selftest_passes_here() -> None:
 @pytest.mark.parametrize(("name", "code"), [("_closed_form", 4), ("_chi_square", 6)])
 def test_a_failed_selftest_has_its_own_exit_code(name: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for slow in ("_other_accountants", "_known_sgd"):
-        monkeypatch.setattr(checks, slow, lambda: (True, "skipped"))
-    monkeypatch.setattr(checks, name, lambda: (False, "as the test says"))
+        monkeypatch.setattr(self_checks, slow, lambda: (True, "skipped"))
+    monkeypatch.setattr(self_checks, name, lambda: (False, "as the test says"))
     answer = privacy("selftest")
     assert answer.code == code
     assert re.search(r"^FAIL  .*: as the test says$", answer.out, re.MULTILINE)
 
 
-# status and can-i-run
+@pytest.mark.parametrize("arguments", [("plan",), ("plan", "--json")])
+def test_a_reader_that_goes_away_is_no_error(arguments: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "secure_bfl", "privacy", *arguments, "--epsilon", "2", *SMALL]
+    with os.fdopen(writer, "wb") as gone:
+        done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
-def new_odometer(folder: Path, name: str = "odometer.jsonl") -> Path:
-    """A fresh odometer of the budget (2, 1e-5) in a folder of its own."""
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    FileOdometer(path, dataset="digits/client-1", unit="record", epsilon=2.0, delta=1e-5, dim=1000).close()
-    return path
+def test_another_broken_pipe_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(options: object) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
 
-
-def test_status_tells_what_a_client_has_spent(finished: FinishedRun) -> None:
-    private = finished.out / "private" / "client-1"
-    status = privacy("status", private, "--json").json
-    assert (status["dataset"], status["unit"], status["method"]) == ("digits/client-1", "record", "tight")
-    assert 0 < status["epsilon"] <= status["epsilon_budget"] == 8
-    assert [(run["reserved"], run["persisted"], run["committed"]) for run in status["runs"]] == [(2, 2, 2)]
-    assert status["runs"][0]["run"] == finished.answer.json["genesis"]
-    assert (status["remaining_rounds_in_run"], status["last_mechanism"]["steps"]) == (0, 1)
-    words = privacy("status", private / "odometer.jsonl")
-    assert f"chain      whole, head {status['head']}" in words.out
-    assert "numerically tight" in words.out
-
-
-def test_a_fresh_odometer_has_no_runs(tmp_path: Path) -> None:
-    status = privacy("status", new_odometer(tmp_path / "new"), "--json").json
-    assert (status["epsilon"], status["runs"], status["last_mechanism"]) == (0, [], None)
-
-
-def test_a_broken_chain_has_its_own_exit_code(finished: FinishedRun, tmp_path: Path) -> None:
-    path = Path(shutil.copy(finished.out / "private" / "client-1" / "odometer.jsonl", tmp_path / "odometer.jsonl"))
-    path.write_bytes(path.read_bytes().replace(b'"steps":1', b'"steps":2', 1))
-    answer = privacy("status", path)
-    assert (answer.code, answer.out) == (ExitCode.CHAIN, "")
-    assert "is broken at line" in answer.err
-    assert privacy("status", tmp_path / "nowhere").code == ExitCode.CHAIN
-
-
-def test_a_folder_of_several_odometers_is_not_guessed_about(tmp_path: Path) -> None:
-    one = new_odometer(tmp_path / "two", "odometer-1.jsonl")
-    assert privacy("status", one.parent).code == 0
-    new_odometer(tmp_path / "two", "odometer-2.jsonl")
-    answer = privacy("status", one.parent)
-    assert answer.code == ExitCode.USAGE
-    assert "odometer-1.jsonl, odometer-2.jsonl" in answer.err
-
-
-def test_what_fits_and_what_does_not(tmp_path: Path) -> None:
-    folder = new_odometer(tmp_path / "new").parent
-    fits = privacy("can-i-run", folder, "--epsilon", "1.9", *SMALL, "--json")
-    assert (fits.code, fits.json["fits"], fits.json["rounds"]) == (0, True, 5)
-    assert 5 <= fits.json["remaining_rounds"] <= 6
-    too_many = privacy("can-i-run", folder, "--sigma", "5", *SMALL[:2], "--rounds", "100")
-    assert too_many.code == ExitCode.BUDGET
-    assert re.search(r"answer +no: \d+ of 100 rounds fit", too_many.out)
-
-
-def test_a_finished_run_leaves_no_room_for_another_of_its_plan(finished: FinishedRun) -> None:
-    answer = privacy("can-i-run", finished.out / "private" / "client-1", "--plan-of", finished.out, "--json")
-    assert (answer.code, answer.json["rounds"], answer.json["method"]) == (ExitCode.BUDGET, 2, "renyi")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "told"),
-    [
-        (("--epsilon", "1", "--mode", "client"), ExitCode.USAGE, "the odometer counts for the unit record"),
-        (("--sigma", "5", "--rounds", "0"), ExitCode.USAGE, "rounds"),
-        (("--plan-of", "nowhere"), ExitCode.OUTPUT, "no ledger in it"),
-        ((), ExitCode.USAGE, "is required"),
-        (("--epsilon", "1", "--sigma", "1"), ExitCode.USAGE, "not allowed with"),
-    ],
-)
-def test_can_i_run_refuses_in_words(arguments: tuple[str, ...], code: int, told: str, tmp_path: Path) -> None:
-    answer = privacy("can-i-run", new_odometer(tmp_path / "new"), *arguments)
-    assert (answer.code, answer.out) == (code, "")
-    assert told in answer.err
-
-
-def test_no_rounds_are_no_question(finished: FinishedRun) -> None:
-    private = finished.out / "private" / "client-1"
-    answer = privacy("can-i-run", private, "--plan-of", finished.out, "--rounds", "0")
-    assert answer.code == ExitCode.USAGE
-    assert "--rounds must be at least 1" in answer.err
+    monkeypatch.setattr("secure_bfl.cli.run_privacy", broken)
+    answer = privacy("selftest")
+    assert answer.code == ExitCode.OUTPUT
+    assert "Broken pipe" in answer.err
 
 
 # report, verify and export-registry
@@ -335,8 +284,15 @@ def test_a_signed_report_verifies_and_a_changed_one_does_not(finished: FinishedR
     assert "changed after signing" in answer.out
     assert privacy("export-registry", out).code == ExitCode.FINDINGS
     again = call("report", out)
-    assert (again.code, again.out.strip()) == (0, str(out / "public" / "budget-report.html"))
-    assert "was signed before and is not now" in again.err
+    assert (again.code, again.out) == (ExitCode.OUTPUT, "")
+    assert "--sign-as PARTY" in again.err
+    assert "--unsigned" in again.err
+    assert report_of(out) == changed
+    assert call("report", out, "--unsigned", "--sign-as", "operator").code == ExitCode.USAGE
+    unsigned = call("report", out, "--unsigned")
+    assert (unsigned.code, unsigned.out.strip()) == (0, str(out / "public" / "budget-report.html"))
+    assert "signature" not in report_of(out)
+    assert call("report", out).code == 0
 
 
 def test_a_report_that_differs_is_found(finished: FinishedRun, tmp_path: Path) -> None:
@@ -375,7 +331,7 @@ def test_accountants_that_disagree_have_their_own_exit_code(
     public: PublicFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(accounts, "PRV_ABOVE", -1.0)
-    assert privacy("report", public.path).code == ExitCode.ACCOUNTANTS
+    assert privacy("report", public.path, "--unsigned").code == ExitCode.ACCOUNTANTS
     answer = privacy("verify", public.path, "--json")
     assert (answer.code, answer.json["verdict"]) == (ExitCode.ACCOUNTANTS, "disagree"), answer.out
 

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from ledger import SignatureError
+from secure_bfl.auditor import Auditor
 from secure_bfl.layout import PublicFolder
-from secure_bfl.report import compare, encode
+from secure_bfl.report import Signature, compare, encode, html, markdown
+from secure_bfl.signatory import signer_of
 
 from .commands import call, rejected, verify
 from .conftest import FinishedRun
@@ -64,7 +67,7 @@ def test_every_part_of_the_report(public: PublicFolder) -> None:
     report = json.loads(public.report_json.read_bytes())
     found = list(leaves(report))
     assert len(found) > 100
-    for path in {path[0]: path for path, _ in found}.values():
+    for path in {path[0]: path for path, _ in found if path[0] != "signature"}.values():
         value = next(v for p, v in found if p == path)
         public.report_json.write_bytes(encode(replaced(report, path, other_than(value))))
         errors = rejected(public.path)
@@ -73,10 +76,49 @@ def test_every_part_of_the_report(public: PublicFolder) -> None:
 
 
 def test_every_leaf_of_the_report(finished: FinishedRun) -> None:
-    report = json.loads(PublicFolder.of(finished.out).report_json.read_bytes())
+    """The ledger contradicts every figure that was changed; the signature, every word of its own block."""
+    public = PublicFolder.of(finished.out)
+    report = json.loads(public.report_json.read_bytes())
+    transcript = Auditor(public).verify(with_report=False).transcript
+    assert transcript is not None
+    assert signer_of(report, transcript.replay) == "operator"
+    signed = 0
     for path, value in leaves(report):
-        found = compare(report, replaced(report, path, other_than(value)))
-        assert [difference.partition(":")[0] for difference in found] == [shown(path)]
+        changed = replaced(report, path, other_than(value))
+        with pytest.raises(SignatureError):
+            signer_of(changed, transcript.replay)
+        if path[0] == "signature":
+            signed += 1
+        else:
+            assert [found.partition(":")[0] for found in compare(report, changed)] == [shown(path)]
+    assert signed > len(Signature.__slots__)
+
+
+def test_a_signature_that_is_not_the_signer_s(public: PublicFolder) -> None:
+    """The figures are the ledger's: what is told is that nobody signed this."""
+    report = json.loads(public.report_json.read_bytes())
+    for path, new, told in (
+        (("signature", "purpose"), "anything", "the report is not what operator signed: it was changed after signing"),
+        (("signature", "value"), "00" * 64, "the report is not what operator signed: it was changed after signing"),
+        (("signature", "signer"), "nobody", "the report is signed by nobody, who is no party of this ledger"),
+        (("signature", "role"), "member", "operator signed the report as member, which it is not"),
+    ):
+        forged = replaced(report, path, new)
+        public.report_json.write_bytes(encode(forged))
+        public.report_markdown.write_text(markdown(forged))
+        public.report_html.write_text(html(forged))
+        assert rejected(public.path) == [f"budget-report.json: {told}"]
+
+
+def test_a_report_whose_signature_was_taken_off_is_noted(public: PublicFolder) -> None:
+    report = json.loads(public.report_json.read_bytes())
+    del report["signature"]
+    public.report_json.write_bytes(encode(report))
+    public.report_markdown.write_text(markdown(report))
+    public.report_html.write_text(html(report))
+    answer = verify(public.path)
+    told = "is not signed: its figures follow from the ledger, nobody vouches for the rest"
+    assert (answer.code, answer.errors(), answer.notes()) == (0, [], [f"budget-report.json: {told}"])
 
 
 def test_the_report_in_other_bytes(public: PublicFolder) -> None:

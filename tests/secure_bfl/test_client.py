@@ -362,8 +362,8 @@ def test_a_thief_s_update_is_not_taken_for_ones_own(opened: Federation) -> None:
 def test_sums_with_too_little_noise_end_it(requested: Federation, ratio: float) -> None:
     federation = requested.copy()
     plan, board = federation.plan, federation.board
-    planned = plan.sentinels * plan.sentinel_variance(len(board.round(1).cohort))
-    model = publish(federation, round(ratio * planned))
+    needed = plan.sentinels * plan.sentinel_variance(plan.shares)
+    model = publish(federation, round(ratio * needed))
     federation.operator.open_round(board, 2, model)
     size, client = federation.log.size, federation.clients[0]
     if ratio > 0.6:
@@ -383,7 +383,22 @@ def publish(federation: Federation, energy: int) -> GlobalModel:
             step(member, federation.board, 1)
     following = next_model(federation.board, 1, federation.zero)
     federation.operator.publish_model(federation.board, 1, following, sentinel_energy=energy)
+    for client in federation.clients:
+        client._energies[1] = energy  # as if the sum had been so
     return following
+
+
+def test_what_the_operator_states_of_the_noise_is_computed_again(requested: Federation) -> None:
+    """It could hide that there is none; or stop everybody, where there is enough."""
+    for stated in (0, 1 << 50):
+        federation = requested.copy()
+        model = publish(federation, stated)
+        client = federation.clients[0]
+        client._energies.clear()
+        federation.operator.open_round(federation.board, 2, model)
+        with pytest.raises(ChainError, match="are not those of the sum that was opened") as caught:
+            client.update(federation.board, 2, model)
+        assert caught.value.culprits == ("operator",)
 
 
 def test_little_too_little_in_many_rounds_is_found_as_well(finished: Federation) -> None:
@@ -391,12 +406,13 @@ def test_little_too_little_in_many_rounds_is_found_as_well(finished: Federation)
     plan, board, client = federation.plan, federation.board, federation.clients[0]
     state = board.round(1)
     assert state.result is not None
-    planned = plan.sentinels * plan.sentinel_variance(len(state.cohort))
-    state.result = replace(state.result, sentinel_energy=round(0.75 * planned))
+    energy = round(0.75 * plan.sentinels * plan.sentinel_variance(plan.shares))
+    state.result = replace(state.result, sentinel_energy=energy)
+    client._energies.update(dict.fromkeys(range(1, 9), energy))
     client._check_noise(board)
     board.replay.rounds.extend(replace(state, number=number) for number in range(2, 9))
     with pytest.raises(
-        PrivacyError, match=r"the noise in the sum of 8 rounds together has 0\.75 of the planned variance"
+        PrivacyError, match=r"the noise in the sum of 8 rounds together has 0\.75 of the variance that epsilon rests on"
     ):
         client._check_noise(board)
 
@@ -479,7 +495,7 @@ def test_another_network_is_refused_before_anything_is_spent(
 def test_a_network_is_checked_once(opened: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
     federation, built = opened.copy(), list[FederationPlan]()
     client, learner = federation.clients[0], Learner(federation.shares[0])
-    monkeypatch.setattr(Learner, "build", lambda _, plan: built.append(plan))
+    monkeypatch.setattr(Learner, "check", lambda _, plan: built.append(plan))
     assert learner.network is None
     for _ in range(2):
         with pytest.MonkeyPatch.context() as patch:
@@ -487,3 +503,27 @@ def test_a_network_is_checked_once(opened: Federation, monkeypatch: pytest.Monke
             with pytest.raises(CrashError):
                 client.update(federation.board, 1, federation.zero)
     assert built == [federation.plan]
+
+
+def test_an_odometer_of_another_unit_is_refused(opened: Federation) -> None:
+    """What is small for a client may be much for a record: one must not be charged for the other."""
+    federation = opened.copy()
+    plan, disk = federation.plan, federation.disks[NAME]
+    other = MemoryOdometer(dataset=plan.dataset, unit="client", epsilon=plan.epsilon, delta=plan.delta, dim=plan.values)
+    client = Client(disk.identity, Learner(federation.shares[0]), odometer=other, outbox=disk.outbox)
+    with pytest.raises(StateError, match="counts the spending of a client, the plan protects a record"):
+        client.update(federation.board, 1, federation.zero)
+    assert other.reservations == ()
+
+
+def test_a_plan_beyond_its_budget_is_refused_by_the_client_too(
+    opened: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation = opened.copy()
+    roster = federation.board.replay.roster
+    assert roster is not None
+    beyond = replace(roster, plan=replace(roster.plan, epsilon_milli=roster.plan.epsilon_milli // 2))
+    monkeypatch.setattr(federation.board.replay, "roster", beyond)
+    with pytest.raises(PrivacyError, match="budget"):
+        federation.clients[0].reserve(federation.board, 1)
+    assert federation.disks[NAME].odometer.reservations == ()

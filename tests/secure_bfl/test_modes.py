@@ -80,6 +80,22 @@ def test_each_mode_refuses_what_it_cannot_be(mode: Mode, changes: dict[str, obje
         replace(PLANS[mode], **changes)  # type: ignore[arg-type]
 
 
+def test_by_default_epsilon_holds_against_each_other_client() -> None:
+    """Everybody knows their own noise: what the others added has to be enough."""
+    for mode in (Mode.DISTRIBUTED, Mode.CLIENT):
+        assert (PLANS[mode].minimum_clients, PLANS[mode].honest_minimum, PLANS[mode].colluders) == (7, 6, 1)
+    assert (PLANS[Mode.LOCAL].honest_minimum, PLANS[Mode.LOCAL].colluders) == (1, 0)
+    for wrong in (1, "local"):
+        with pytest.raises(TypeError, match=r"mode must be one of Mode\.LOCAL"):
+            FederationPlan.create(mode=wrong)  # type: ignore[arg-type]
+
+
+def test_the_squares_of_sentinels_fit_an_entry() -> None:
+    plan = PLANS[Mode.DISTRIBUTED]
+    with pytest.raises(CapacityError, match="the squares of 65536 sentinels would not fit"):
+        replace(plan, clip_units=1 << 22, sentinels=1 << 16, value_bits=32, digit_width=40)
+
+
 def test_a_value_has_room_for_the_noise_and_a_record() -> None:
     plan = PLANS[Mode.DISTRIBUTED]
     assert plan.limit >= plan.clip_units * plan.expected_batch

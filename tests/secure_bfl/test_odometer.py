@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from protocols.dp import PrivacyEvent, epsilon_pld, epsilon_rdp, gate
+from protocols.dp import Mode, PrivacyEvent, epsilon_pld, epsilon_rdp, gate
 from protocols.errors import PrivacyError
 from secure_bfl.errors import StateError
 from secure_bfl.odometer import Budget, FileOdometer, MemoryOdometer, Odometer, read_odometer
-from secure_bfl.odometer.budget import merged
+from secure_bfl.odometer.budget import UNITS
 from secure_bfl.odometer.chain import Chain
 from secure_bfl.odometer.lines import START, Opening, encode_line
+from secure_bfl.plan import FederationPlan
 
 RUN, OTHER_RUN, THIRD_RUN = (hashlib.sha256(name).digest() for name in (b"run", b"other run", b"third run"))
 EVENT = PrivacyEvent(10_000, 1_000_000, 10)
@@ -203,11 +204,15 @@ def test_nothing_follows_a_run_that_fits_by_its_tight_value_only(
     assert TIGHT > RENYI
     odometer.begin(RUN, [PrivacyEvent(10_000, 1_000_000, 10 * TIGHT)])
     spent(odometer, RUN, reserved)
-    with pytest.raises(PrivacyError, match="by the tight value of its schedule only"):
+    with pytest.raises(
+        PrivacyError, match=r"by the tight value of its schedule only.*raise the budget with a reason \("
+    ):
         odometer.begin(OTHER_RUN, FITTING)
     assert odometer.status.remaining(EVENT) == 0
     assert len(odometer.status.runs) == 1
     spent(odometer, RUN, TIGHT - reserved, first=reserved + 1)
+    with pytest.raises(PrivacyError, match="by the tight value of its schedule only"):
+        odometer.begin(OTHER_RUN, FITTING)  # to finish the first run does not help
     odometer.change_budget(epsilon=8.0, delta=1e-5, reason="the board agreed")
     odometer.begin(OTHER_RUN, FITTING)
     spent(odometer, OTHER_RUN, 1)
@@ -315,10 +320,22 @@ def test_a_budget_is_the_decimal_number_as_written() -> None:
     assert str(Budget.of(2.5, 1e-6)) == "epsilon 2.5 at delta 1e-06"
 
 
-@pytest.mark.parametrize("dim", [0, -1, (1 << 24) + 1, 1.5])
-def test_an_impossible_dimension(dim: Any) -> None:
-    with pytest.raises(ValueError, match="dim must be an int"):
+@pytest.mark.parametrize("dim", [0, -1, (1 << 24) + 1])
+def test_an_impossible_dimension(dim: int) -> None:
+    with pytest.raises(ValueError, match="dim must be in"):
         memory(dim=dim)
+    with pytest.raises(TypeError, match="dim must be an int, not float"):
+        memory(dim=1.5)  # type: ignore[arg-type]
+
+
+def test_the_unit_is_that_of_a_plan() -> None:
+    for unit in (*UNITS, *(FederationPlan.create(mode=mode, clients=3).unit_of_privacy for mode in Mode)):
+        MemoryOdometer(dataset="ward-3", unit=unit, epsilon=EPSILON, delta=DELTA)
+    for unit in ("patient", "records", "Record"):
+        with pytest.raises(ValueError, match=f"unit must be one of record, client, not {unit}"):
+            MemoryOdometer(dataset="ward-3", unit=unit, epsilon=EPSILON, delta=DELTA)
+    with pytest.raises(TypeError, match="unit must be a str"):
+        MemoryOdometer(dataset="ward-3", unit=None, epsilon=EPSILON, delta=DELTA)  # type: ignore[arg-type]
 
 
 def test_bad_arguments_are_the_callers(odometer: MemoryOdometer | FileOdometer) -> None:
@@ -430,9 +447,3 @@ def test_a_second_first_line_is_refused() -> None:
     with pytest.raises(StateError, match="one opening line, and it is the first"):
         odometer.take_in(line)
     assert odometer.status.head != START
-
-
-def test_merging_keeps_the_steps_of_every_mechanism() -> None:
-    one, two = PrivacyEvent(2000, 10_000, 3), PrivacyEvent(2000, 9_000, 4)
-    assert merged([one, two, one]) == (two, PrivacyEvent(2000, 10_000, 6))
-    assert merged([]) == ()

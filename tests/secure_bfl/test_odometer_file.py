@@ -123,6 +123,8 @@ def test_a_new_odometer_needs_a_budget(path: Path) -> None:
         on_disk(path, epsilon=float("nan"))
     with pytest.raises(ValueError, match="dataset must be 1 to 256 printable"):
         on_disk(path, dataset="")
+    with pytest.raises(ValueError, match="unit must be one of record, client, not patient"):
+        on_disk(path, unit="patient")
     assert not path.exists()
     assert not mark(path).exists()
 
@@ -198,6 +200,61 @@ def test_a_failed_opening_lets_go_of_the_lock(path: Path) -> None:
         with pytest.raises(ChainError):
             on_disk(path)
     path.write_bytes(data)
+    on_disk(path).close()
+
+
+# Closing.
+
+
+def test_a_closed_odometer_writes_into_nobodys_file(path: Path) -> None:
+    """The system gives the number of a closed descriptor to the next file that is opened."""
+    filled(path)
+    before = path.read_bytes()
+    odometer = on_disk(path)
+    odometer.close()
+    foreign = path.with_name("somebody else's")
+    descriptor = os.open(foreign, os.O_RDWR | os.O_CREAT)
+    try:
+        for use in (
+            lambda: odometer.reserve(RUN, 3, EVENT),
+            lambda: odometer.persist(RUN, 2, bytes(32), 1),
+            lambda: odometer.commit(RUN, 1, 8),
+            lambda: odometer.change_budget(epsilon=5.0, delta=1e-5, reason="agreed"),
+        ):
+            with pytest.raises(StateError, match="this odometer is closed"):
+                use()
+        odometer.close()
+        os.write(descriptor, b"still open")
+    finally:
+        os.close(descriptor)
+    assert foreign.read_bytes() == b"still open"
+    assert path.read_bytes() == before
+    assert [r.round for r in odometer.reservations] == [1, 2], "what was reserved can still be read"
+
+
+def test_closing_twice_leaves_the_next_owner_its_lock(path: Path) -> None:
+    first = on_disk(path)
+    first.close()
+    second = on_disk(path)
+    first.close()
+    with pytest.raises(StoreError, match="another process writes here"):
+        on_disk(path)
+    second.begin(RUN, SCHEDULE)
+    second.close()
+
+
+def test_a_disk_error_while_closing_lets_go_of_the_lock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odometer, close = on_disk(path), os.close
+
+    def fails_once(descriptor: int) -> None:
+        monkeypatch.undo()
+        close(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "close", fails_once)
+    with pytest.raises(StoreError, match=r"closing failed \(Input/output error\)"):
+        odometer.close()
+    odometer.close()
     on_disk(path).close()
 
 

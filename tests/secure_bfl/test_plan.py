@@ -83,7 +83,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"average_from": 3}, ValueError, "average_from"),
     ({"tensors": linear_layout(2_000_000, 10)}, ValueError, "parameters"),
     ({"classes": 1}, ValueError, "two classes"),
-    ({"local_steps": 0}, ValueError, "local steps"),
+    ({"local_steps": 0}, ValueError, "1 to 1000000 steps in all"),
     ({"expected_batch": 0}, ValueError, "expected batch"),
     ({"learning_rate_micro": 0}, ValueError, "learning rate"),
     ({"momentum_milli": 1000}, ValueError, "momentum"),
@@ -144,6 +144,13 @@ def test_noise_grows_with_rounds_and_falls_with_delta() -> None:
     assert len(set(noises)) == len(noises)
     loose, tight = (FederationPlan.create(delta=delta).noise_multiplier_milli for delta in (1e-3, 1e-10))
     assert loose < tight
+
+
+@pytest.mark.parametrize("epsilon", ["0.29", "2.01", "4.35", "7.003", "8.0"])
+def test_a_budget_is_what_was_written(epsilon: str) -> None:
+    """Not a thousandth less because of binary fractions."""
+    assert FederationPlan.create(epsilon=float(epsilon)).epsilon_milli == int(epsilon.replace(".", "").ljust(4, "0"))
+    assert FederationPlan.create(delta=1.1e-6).delta_e12 == 1_100_000
 
 
 @given(

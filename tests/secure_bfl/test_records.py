@@ -26,6 +26,10 @@ def test_shapes() -> None:
         Records(np.zeros((3, 4)), LABELS[:2])
     with pytest.raises(TypeError, match="dtype"):
         Records(np.zeros((3, 4)), LABELS.astype(np.float64))
+    with pytest.raises(TypeError, match="features must be a numpy array, not a list"):
+        Records([[1.0]], LABELS)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="labels must be a numpy array, not a list"):
+        Records(np.zeros((1, 1)), [1])  # type: ignore[arg-type]
     for features in (np.zeros(3), np.zeros(())):
         with pytest.raises(ValueError, match=r"features have the shape \[records, ...\]"):
             Records(features, LABELS)

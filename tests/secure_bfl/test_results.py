@@ -281,7 +281,7 @@ def test_facts_agree_with_the_replay(opened: Federation) -> None:
         assert getattr(facts, name) == getattr(plan, name)
     assert (facts.certificate_quorum, facts.planned_rounds, facts.suite) == (3, 2, plan.suite.name)
     assert facts.smudging_lambda == plan.smudging_lambda
-    assert (facts.mode, facts.honest_minimum, facts.colluders, facts.sentinels) == ("distributed", 2, 0, 256)
+    assert (facts.mode, facts.honest_minimum, facts.colluders, facts.sentinels) == ("distributed", 1, 1, 256)
     assert (entry.sentinel_energy, entry.sentinel_variance) == (state.result.sentinel_energy, plan.sentinel_variance(2))
     assert (facts.audits, [c.others for c in facts.clients]) == ((), [(), (), ()])
 

@@ -6,7 +6,7 @@ from protocols.dp import PrivacyEvent, epsilon_pld, epsilon_rdp
 from protocols.errors import QuorumError
 from secure_bfl.errors import RefusedError
 from secure_bfl.messages import DENSE, BudgetSpend, OtherSpend, RoundClose, UpdateCommit
-from secure_bfl.spending import overspent, total_spent
+from secure_bfl.spending import others_of, overspent, total_spent
 from tests.secure_bfl.federation import NOW, Federation, digest
 
 RUN = digest("another run")
@@ -63,6 +63,23 @@ def test_with_other_runs_the_renyi_value_counts(opened: Federation) -> None:
     expected = epsilon_rdp([plan.round_event, LITTLE], plan.delta, dim=plan.values)
     assert total_spent(federation.board, "client-1") == expected
     assert overspent(federation.board, 1) == {}
+
+
+def test_what_was_spent_elsewhere_stays_spent(opened: Federation) -> None:
+    """A spend that states less than an earlier one changes nothing, in the report neither."""
+    federation = opened.copy()
+    spent_elsewhere(federation, 1, MUCH)
+    federation.operator.void_round(federation.board, 1, "for once")
+    federation.operator.open_round(federation.board, 2, federation.zero)
+    event, client = federation.plan.round_event, federation.clients[0]
+    less = OtherSpend(MUCH.noise_multiplier_milli, MUCH.sampling_rate_ppm, 1)
+    for others in ((), (OtherSpend(LITTLE.noise_multiplier_milli, LITTLE.sampling_rate_ppm, 1),)):
+        again = federation.copy()
+        mechanism = (event.steps, event.noise_multiplier_milli, event.sampling_rate_ppm)
+        again.board.append(BudgetSpend(2, *mechanism, others, digest("later")), client.name, client.identity.signing)
+        assert set(overspent(again.board, 2)) == {"client-1"}
+        spends = [state.spends["client-1"] for state in again.board.replay.rounds]
+        assert others_of(spends) == tuple(other.event for other in sorted({less, *others}, key=lambda o: o.to_value()))
 
 
 def test_who_states_too_much_is_named(opened: Federation) -> None:

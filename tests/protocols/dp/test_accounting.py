@@ -1,6 +1,7 @@
 """Accounting: published values, independent formulas, and a gate that does not open for nonsense."""
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from protocols.dp import (
     profile,
     roc_bound,
 )
+from protocols.dp.events import MAX_STEPS, merged, totals
 from protocols.dp.gaussian import gaussian_delta, gaussian_epsilon
 from protocols.dp.noise import MAX_DISTANCE
 from protocols.errors import PrivacyError
@@ -243,16 +245,19 @@ def test_deltas_out_of_range(delta: float) -> None:
 
 
 def test_other_arguments_out_of_range() -> None:
-    for dim in (0, MAX_DIM + 1, 2.0):
-        with pytest.raises(ValueError, match="dim"):
-            epsilon_pld(OPACUS, 1e-5, dim=dim)  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="dim"):
-            delta_pld(OPACUS, 1.0, dim=dim)  # type: ignore[arg-type]
+    epsilon_pld(OPACUS, 1e-5, dim=2)  # which a cache may take for 2.0
+    takes_dim: Any = (epsilon_pld, epsilon_rdp, delta_pld, lambda e, d, dim: group_epsilon(e, d, 2, dim=dim))
+    for dim, error in ((0, ValueError), (MAX_DIM + 1, ValueError), (2.0, TypeError), (True, TypeError)):
+        for call in takes_dim:
+            with pytest.raises(error, match="dim must be"):
+                call(OPACUS, 1e-5, dim=dim)
+        with pytest.raises(error, match="dim must be"):
+            calibrate(epsilon=1.0, delta=1e-5, sampling_rate_ppm=FULL, steps=1, dim=dim)  # type: ignore[arg-type]
     for epsilon in (-1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="epsilon"):
             delta_pld(OPACUS, epsilon)
-    for k in (0, 65, 1.5):
-        with pytest.raises(ValueError, match="k must"):
+    for k, error in ((0, ValueError), (65, ValueError), (1.5, TypeError)):
+        with pytest.raises(error, match="k must"):
             group_epsilon(OPACUS, 1e-5, k)  # type: ignore[arg-type]
     for orders in ((), (1.0,), (math.inf,)):
         with pytest.raises(ValueError, match="orders"):
@@ -274,15 +279,26 @@ def test_event_ranges(fields: tuple[int, int, int]) -> None:
 
 def test_events_with_part_of_the_noise() -> None:
     event = PrivacyEvent(2000, 50_000, 7)
-    assert event.one_share(1) == event.with_shares(9, 4) == event
-    assert event.one_share(4) == PrivacyEvent(1000, 50_000, 7)
-    assert event.one_share(5) == PrivacyEvent(894, 50_000, 7)  # 2000 / sqrt(5) = 894.4, rounded down
+    assert event.with_shares(1, 1) == event.with_shares(9, 4) == event
+    assert event.with_shares(1, 4) == PrivacyEvent(1000, 50_000, 7)
+    assert event.with_shares(1, 5) == PrivacyEvent(894, 50_000, 7)  # 2000 / sqrt(5) = 894.4, rounded down
     assert event.with_shares(3, 4) == PrivacyEvent(1732, 50_000, 7)
     with pytest.raises(ValueError, match="protect nothing"):
-        event.one_share(401)
+        event.with_shares(1, 401)
     for numbers in ((0, 4), (1, 0), (-1, 2)):
         with pytest.raises(ValueError, match="positive"):
             event.with_shares(*numbers)
     for wrong in (2.0, True):
         with pytest.raises(TypeError, match="ints"):
-            event.one_share(wrong)  # type: ignore[arg-type]
+            event.with_shares(1, wrong)  # type: ignore[arg-type]
+
+
+def test_merging_keeps_the_steps_of_every_mechanism() -> None:
+    one, two, three = PrivacyEvent(2000, 10_000, 3), PrivacyEvent(2000, 9_000, 4), PrivacyEvent(1000, FULL, 1)
+    assert merged([one, two, one, three]) == (three, two, PrivacyEvent(2000, 10_000, 6))
+    assert merged([]) == ()
+    assert list(totals([one, three, one]).items()) == [(three, 1), (PrivacyEvent(2000, 10_000, 1), 6)]
+    most = PrivacyEvent(2000, 10_000, MAX_STEPS)
+    assert sum(totals([most, one]).values()) == MAX_STEPS + 3, "accountants take any number of steps"
+    with pytest.raises(ValueError, match="steps must be in"):
+        merged([most, one])

@@ -114,7 +114,7 @@ def test_one_run_refuses(epsilon: float, delta: float, confidence: float, match:
 
 @pytest.mark.parametrize("numbers", [(5, 6, 1), (5, 5, 6), (5, 0, 0), (5, 2, -1), (MAX_CANARIES + 1, 5, 5)])
 def test_a_run_that_cannot_be(numbers: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match="guesses <= canaries"):
+    with pytest.raises(ValueError, match="must be in"):
         OneRun(*numbers)
 
 
@@ -351,7 +351,7 @@ def test_a_result_that_does_not_pass(changes: dict[str, Any], violations: tuple[
     ],
 )
 def test_a_result_that_cannot_be(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"must be in|structural is|guesses"):
+    with pytest.raises(ValueError, match=r"must be in|structural is"):
         replace(RESULT, **changes)
 
 

@@ -6,6 +6,7 @@ import math
 import pickle
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -172,8 +173,14 @@ def test_refusals() -> None:
     for n in (0, -1, (1 << 24) + 1):
         with pytest.raises(ValueError, match="n must be"):
             DiscreteGaussian(2).sample(n, SEED)
+    kinds: tuple[Any, ...] = (2.5, True, "3", np.int64(3))
+    for other in kinds:
+        with pytest.raises(TypeError, match="n must be an int, not"):
+            DiscreteGaussian(2).sample(other, SEED)
     with pytest.raises(ValueError, match="32 bytes"):
         DiscreteGaussian(2).sample(1, b"")
+    with pytest.raises(TypeError, match="must be bytes"):
+        DiscreteGaussian(2).sample(1, "x" * 32)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="int64 vector"):
         Noise(np.zeros((2, 2), dtype=np.int64), Fraction(2))
     with pytest.raises(ValueError, match="int64 vector"):

@@ -74,8 +74,12 @@ def test_samples_are_made_by_the_sampler_only_and_stay_secret() -> None:
             action(sample)
     with pytest.raises(ValueError, match="read-only"):
         sample.indices[0] = 4
-    with pytest.raises(ValueError, match="negative"):
-        poisson_sample(-1, FULL, rand=SEED)
+    for count in (-1, (1 << 32) + 1):
+        with pytest.raises(ValueError, match="n_records must be in"):
+            poisson_sample(count, FULL, rand=SEED)
+    for kind in (True, 5.0, "5"):
+        with pytest.raises(TypeError, match="n_records must be an int, not"):
+            poisson_sample(kind, FULL, rand=SEED)  # type: ignore[arg-type]
 
 
 @settings(max_examples=150, deadline=None)

@@ -11,7 +11,7 @@ import opendp.prelude as opendp
 import pytest
 from scipy import special, stats
 
-from protocols.dp import Skellam, skellam, skellam_epsilon_rdp
+from protocols.dp import MAX_EPSILON, Skellam, accounting, skellam, skellam_epsilon_rdp
 from protocols.dp.noise import MAX_DISTANCE, MAX_STD_UNITS
 from protocols.sampling import Keystream
 
@@ -178,6 +178,8 @@ def test_refusals() -> None:
     for n in (0, (1 << 24) + 1):
         with pytest.raises(ValueError, match="n must be"):
             Skellam(2).sample(n, SEED)
+    with pytest.raises(TypeError, match="n must be an int, not float"):
+        Skellam(2).sample(2.5, SEED)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="32 bytes"):
         Skellam(2).sample(1, b"")
 
@@ -214,6 +216,31 @@ def test_the_renyi_bound_tends_to_the_gaussian() -> None:
     ]
     assert small[0] == small[1] == small[2]
     assert skellam_epsilon_rdp(clip_units=1, dim=1, variance_units=MAX_STD_UNITS**2, steps=1, delta=0.5) == 0.0
+
+
+def test_what_protects_nothing_is_infinite() -> None:
+    def epsilon(steps: int) -> float:
+        return skellam_epsilon_rdp(clip_units=4096, dim=10, variance_units=4096**2, steps=steps, delta=1e-5)
+
+    assert 95 < epsilon(85) <= MAX_EPSILON
+    assert epsilon(90) == math.inf
+
+
+def test_the_distance_of_the_sampler_is_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def epsilon() -> float:
+        return skellam_epsilon_rdp(clip_units=4096, dim=1000, variance_units=4096**2, steps=4, delta=1e-5)
+
+    exact = epsilon()
+    monkeypatch.setattr(accounting, "MAX_DISTANCE", 1e-15)
+    with_distance = epsilon()
+    # The charge is that of the unmodified bound at the delta that is left: 4,000 coordinates, at most one more epsilon.
+    left = 1e-5 - (1 + math.exp(exact + 1)) * 4000 * 1e-15
+    monkeypatch.setattr(accounting, "MAX_DISTANCE", 0.0)
+    at_left = skellam_epsilon_rdp(clip_units=4096, dim=1000, variance_units=4096**2, steps=4, delta=left)
+    assert with_distance == pytest.approx(at_left, rel=1e-12)
+    assert with_distance > exact + 1e-6
+    monkeypatch.setattr(accounting, "MAX_DISTANCE", 1e-10)
+    assert epsilon() == math.inf
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,10 @@ for (let text = walker.nextNode(); text; text = walker.nextNode()) {
   if (!text.data.trim() || ['SCRIPT', 'STYLE', 'title', 'desc'].includes(node.tagName)) continue;
   if (node.getClientRects().length) sizes.push(parseFloat(style(node).fontSize) * scale(node));
 }
+const ends = (what) => Math.max(...[...document.querySelectorAll(what)].map((n) => n.getBoundingClientRect().right));
 document.documentElement.setAttribute('data-measured', JSON.stringify({
   inner: innerWidth, page: document.documentElement.scrollWidth, least: Math.min(...sizes), texts: sizes.length,
+  plots: ends('svg'), words: ends('svg text'), cards: ends('.cards td'),
 }));
 </script>"""
 
@@ -194,6 +196,9 @@ def test_it_is_legible_on_a_phone(browser: Browser, page: str) -> None:
     assert found["texts"] > 300
     assert found["page"] <= found["inner"]
     assert found["least"] >= 12
+    assert found["plots"] <= PHONE
+    assert found["words"] <= PHONE
+    assert found["cards"] <= PHONE
 
 
 def test_the_measure_finds_what_does_not_fit(browser: Browser, page: str) -> None:

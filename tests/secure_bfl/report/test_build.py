@@ -13,7 +13,14 @@ import pytest
 
 from protocols.dp import PrivacyEvent, epsilon_pld, epsilon_rdp
 from secure_bfl.adapters import opacus
-from secure_bfl.report import ClientFacts, Spend, VoidRound, build, encode, schema
+from secure_bfl.report import (
+    ClientFacts,
+    Spend,
+    VoidRound,
+    build,
+    encode,
+    schema,
+)
 from secure_bfl.report.accounts import Check, _round_up, epsilons, frontier, histories
 from secure_bfl.report.course import _spread, _timeline
 from tests.secure_bfl.report.made_up import (
@@ -350,14 +357,6 @@ def test_long_runs_are_thinned_out() -> None:
     assert accounting["forecast"][-1]["rounds"] == 500
 
 
-def test_five_plain_sentences_without_jargon_left_open() -> None:
-    words = full_batch()["plain_words"]
-    assert len(words) == 5
-    assert all(sentence.endswith(".") for sentence in words)
-    assert "handwritten digits" in words[0]
-    assert "3 of 5 members" in words[2]
-
-
 def test_the_report_names_the_ledger_it_was_made_from() -> None:
     identity = full_batch()["identity"]
     assert identity["log_root"] == federation().log_root.hex()
@@ -433,24 +432,6 @@ def test_the_bracket_holds_every_answer() -> None:
         bracket = built["guarantee"]["bracket"]
         assert bracket["low"] == min(*answers, built["guarantee"]["epsilon"])
         assert bracket["high"] == max(answers)
-
-
-def test_each_mode_has_its_own_words_and_the_same_fields() -> None:
-    local, records, clients = full_batch(), distributed(), client_level()
-    assert [built["identity"]["mode"] for built in (local, records, clients)] == ["local", "distributed", "client"]
-    assert [built["unit"]["unit"] for built in (local, records, clients)] == ["record", "record", "client"]
-    assert "zero" in clients["unit"]["adjacency"]
-    assert records["unit"]["one"] == "one image of a digit"
-    assert clients["unit"]["one"] == "one client with all its records of handwritten digits"
-    assert "needs no trust" in local["plain_words"][2]
-    assert "at least 2 clients add their parts honestly" in records["plain_words"][2]
-    assert "all records of one client" in clients["plain_words"][4]
-    assert any("sketch" in words for words in records["not_covered"])
-    assert not any("sketch" in words for words in local["not_covered"])
-    assert len({built["mechanism"]["name"] for built in (local, records, clients)}) == 3
-    for built in (records, clients):
-        assert set(built) == set(local)
-        assert len(built["plain_words"]) == 5
 
 
 def test_a_round_with_shares_is_one_step_however_long_clients_train() -> None:

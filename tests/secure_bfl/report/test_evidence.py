@@ -1,6 +1,7 @@
 """Evidence: what the sentinels and the audits show is computed again, and what speaks against the claim is said."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from scipy.stats import chi2
 from protocols.dp.auditing import OneRun, one_run_p_value
 from secure_bfl.report import build, html
 from secure_bfl.report.evidence import audit_agrees
-from secure_bfl.report.gauge import BAND, band
+from secure_bfl.report.gauge import BAND, band, noise_holds
 from tests.secure_bfl.report.made_up import audit, distributed, federation, full_batch, shared, with_sentinels
 
 
@@ -30,27 +31,37 @@ def test_the_gauge_shows_each_round_and_all_together() -> None:
     assert failed(distributed()) == []
 
 
-def test_half_the_noise_is_found_in_every_round() -> None:
-    built = build(with_sentinels(shared("client"), noise=0.5))
+def test_far_too_little_noise_is_found_in_every_round() -> None:
+    built = build(with_sentinels(shared("client"), noise=0.2))
     gauge = built["evidence"]["sentinel_gauge"]
     assert not any(row["holds"] for row in gauge["rounds"])
     assert not gauge["cumulative"]["holds"]
-    assert failed(built) == ["No opened sum shows less noise than planned."]
+    assert failed(built) == ["No opened sum shows less noise than epsilon rests on."]
     assert "FAILS" in html(built)
 
 
-def test_a_little_less_in_every_round_is_found_in_all_together() -> None:
-    built = build(with_sentinels(shared("client"), noise=0.78))
-    gauge = built["evidence"]["sentinel_gauge"]
-    assert any(row["holds"] for row in gauge["rounds"])
-    assert not gauge["cumulative"]["holds"]
-    assert failed(built) == ["No opened sum shows less noise than planned."]
+def test_less_than_planned_is_seen_and_enough_is_enough() -> None:
+    """What colluders that the plan tolerates leave out is missing from the picture, and not from epsilon."""
+    facts = with_sentinels(shared("client"), noise=0.72)
+    built = build(facts)
+    assert all(row["accounted"] < 0.7 for row in built["evidence"]["sentinel_gauge"]["rounds"])
+    assert not built["evidence"]["sentinel_gauge"]["cumulative"]["holds"]
+    assert failed(built) == []
+
+
+def test_a_little_less_than_needed_in_every_round_is_found_in_all_together() -> None:
+    facts = with_sentinels(shared("client"))
+    needed = (facts.noise_multiplier_milli * facts.clip_units / 1000) ** 2
+    energy = round(0.65 * facts.sentinels * needed)
+    one = replace(facts.rounds[0], sentinel_energy=energy)
+    assert noise_holds(replace(facts, rounds=(one, *facts.rounds[1:])))
+    assert not noise_holds(replace(facts, rounds=tuple(replace(r, sentinel_energy=energy) for r in facts.rounds)))
 
 
 def test_without_sentinels_there_is_no_gauge() -> None:
     assert full_batch()["evidence"]["sentinel_gauge"] is None
     assert build(shared("client", done=0))["evidence"]["sentinel_gauge"] is None
-    assert "less noise than planned" not in str(full_batch()["assumptions"]["checked"])
+    assert "less noise than" not in str(full_batch()["assumptions"]["checked"])
 
 
 def test_a_local_sum_has_no_alarm_line() -> None:

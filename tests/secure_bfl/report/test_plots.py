@@ -73,7 +73,8 @@ def test_profile_without_a_bound_has_no_mark() -> None:
 
 
 def test_roc_has_its_diagonal_and_its_mark() -> None:
-    svg = roc_bound([Point(0, 0), Point(0.01, 0.2), Point(1, 1)], Point(0.01, 0.2))
+    svg = roc_bound([Point(0, 0), Point(0.01, 0.2), Point(1, 1)], Point(0.01, 0.2), about="whether it rained")
+    assert "Upper bound on detecting whether it rained" in svg
     assert "1 % false alarms: at most 20.0 % detections" in svg
     assert 'class="guide"' in svg
 
@@ -83,6 +84,10 @@ def test_roc_has_its_diagonal_and_its_mark() -> None:
 )
 def test_an_upper_bound_is_rounded_up(share: float, text: str) -> None:
     assert percent_up(share) == text
+
+
+def test_an_upper_bound_with_more_digits_is_rounded_up_too() -> None:
+    assert (percent_up(0.1990001, 4), percent_up(0.199, 4), percent_up(1.0, 4)) == ("19.9001", "19.9000", "100.0000")
 
 
 @pytest.mark.parametrize(("delta", "text"), [(1e-5, "1e-5"), (2.5e-6, "2.5e-6"), (1e-10, "1e-10"), (0.1, "1e-1")])

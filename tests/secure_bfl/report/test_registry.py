@@ -86,7 +86,9 @@ def test_an_unbounded_epsilon_is_no_number() -> None:
     assert "Epsilon unbounded" in loss["privacy_parameters_details"]
 
 
-@pytest.mark.parametrize("date", ["", "2026", "1 March 2026", "2026-3-1"])
+@pytest.mark.parametrize(
+    "date", ["", "2026", "1 March 2026", "2026-3-1", "2026-13-99", "2026-02-30", "20260301", "2026-W09-7"]
+)
 def test_a_date_is_a_date(date: str) -> None:
     with pytest.raises(ValueError, match="YYYY-MM-DD"):
         registry_entry(full_batch(), publication_date=date)

@@ -131,6 +131,25 @@ def test_each_picture_has_a_table_of_its_numbers() -> None:
         assert f"{row['epsilon']:.4g}" in figures[0]
 
 
+def test_the_table_of_the_curve_has_the_decades_and_the_reported_pair() -> None:
+    for report in (full_batch(), build(federation(delta_e12=25_000_000, done=1))):
+        table = (
+            markdown(report).partition("**Epsilon for powers of ten of delta")[2].partition("**")[2].partition("**")[0]
+        )
+        deltas = re.findall(r"^\| ([\d.]+e-\d+) \|", table, re.MULTILINE)
+        decades = [f"1e-{power}" for power in range(10, 2, -1)]
+        assert [delta for delta in deltas if delta in decades] == decades
+        assert len(deltas) <= 9
+
+
+def test_rates_in_the_table_are_bounds() -> None:
+    table = markdown(sampled()).partition("**Upper bound on detecting")[2].partition("\n##")[0]
+    stated = [float(found) for found in re.findall(r"\| ([\d.]+)% \|$", table, re.MULTILINE)]
+    rates = [row["true_positive_rate"] * 100 for row in sampled()["guarantee"]["roc"]]
+    assert len(stated) == len(rates)
+    assert all(rate - 1e-9 <= bound <= rate + 1e-4 for bound, rate in zip(stated, rates, strict=True))
+
+
 def test_page_serves_light_dark_and_paper() -> None:
     page = html(full_batch())
     assert "prefers-color-scheme: dark" in page

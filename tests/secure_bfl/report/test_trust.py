@@ -38,9 +38,47 @@ def test_one_share_alone_protects_less(report: Any, rate: int) -> None:
     built = report()
     seen = variants(built)
     weaker = PrivacyEvent(math.isqrt(4_000**2 // 2), rate, 6)
-    assert weaker == PrivacyEvent(4_000, rate, 6).one_share(2)
+    assert weaker == PrivacyEvent(4_000, rate, 6).with_shares(1, 2)
     assert seen["one_share"] == pytest.approx(epsilon_pld([weaker], 1e-5, dim=DIM), abs=1e-6)
     assert seen["one_share"] > seen["reader"] == seen["coalition"] == built["guarantee"]["epsilon"]
+
+
+def row(report: dict[str, Any], kind: str) -> dict[str, Any]:
+    return next(entry for entry in report["trust"]["variants"] if entry["kind"] == kind)
+
+
+def test_one_other_client_knows_its_own_share() -> None:
+    stands = build(shared("client", honest_minimum=2, colluders=1))
+    assert row(stands, "client")["epsilon"] == stands["guarantee"]["epsilon"]
+    alone = build(shared("client", honest_minimum=3, colluders=0))
+    weaker = PrivacyEvent(4_000, 1_000_000, 6).with_shares(2, 3)
+    assert row(alone, "client")["epsilon"] == pytest.approx(epsilon_pld([weaker], 1e-5, dim=DIM), abs=1e-6)
+    assert row(alone, "client")["epsilon"] > alone["guarantee"]["epsilon"]
+    roomy = build(shared("client", honest_minimum=2, colluders=0))  # members open sums of three only
+    assert row(roomy, "client")["epsilon"] == roomy["guarantee"]["epsilon"]
+
+
+def test_one_other_client_of_a_sum_that_is_too_small() -> None:
+    thin = build(shared("client", done=2, honest_minimum=4, colluders=0, minimum_clients=4))
+    weaker = PrivacyEvent(4_000, 1_000_000, 2).with_shares(2, 4)  # three were seen
+    assert row(thin, "client")["epsilon"] == pytest.approx(epsilon_pld([weaker], 1e-5, dim=DIM), abs=1e-6)
+
+
+def test_the_clients_to_trust_are_counted_with_the_one_that_is_protected() -> None:
+    own = {"client": "the protected one", "distributed": "the record's own"}
+    for mode, one in own.items():
+        report = build(shared(mode, honest_minimum=2, colluders=1, done=1))
+        for kind in ("reader", "client", "coalition"):
+            assert row(report, kind)["trusts"].startswith(f"2 honest clients of each opened sum, {one} included")
+    only = build(shared("client", honest_minimum=1, colluders=2, done=1))
+    assert row(only, "coalition")["trusts"].startswith("the client itself, with its noise; all members but 2")
+    assert "the operator and up to 2 other clients" in row(only, "coalition")["observer"]
+
+
+@pytest.mark.parametrize(("colluders", "words"), [(0, "none of them"), (1, "one of them"), (2, "up to 2 of them")])
+def test_how_many_may_be_dishonest_is_said_in_words(colluders: int, words: str) -> None:
+    built = build(shared("client", done=1, honest_minimum=1, colluders=colluders))
+    assert built["trust"]["statement"].endswith(f"so {words} may be dishonest.")
 
 
 def test_a_share_below_all_noise_levels_is_unbounded() -> None:

@@ -1,6 +1,7 @@
 """`secure-bfl privacy audit`: attack the mechanism through the real training path, and keep the evidence."""
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -126,7 +127,10 @@ def _resign(former: Mapping[str, Any], identity: "Identity") -> "ReportSigner | 
     from ..signatory import ReportSigner
 
     block = former.get("signature")
-    if not isinstance(block, Mapping) or block.get("signer") != identity.name:
+    if not isinstance(block, Mapping):
+        return None
+    if block.get("signer") != identity.name:
+        sys.stderr.write("secure-bfl: another party had signed the report: the new one awaits its signature\n")
         return None
     return ReportSigner(identity, former, block.get("controller"), block.get("purpose"))
 

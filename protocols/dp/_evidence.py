@@ -1,24 +1,20 @@
-"""What an audit found, and the levels it is judged by. Integers, so that it can stand on a ledger.
+"""What an audit found, and the levels it is judged by. `auditing` gives these names."""
 
-The statistics are in `auditing`, which gives these names too.
-"""
-
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass
 from typing import Final
 
+from ._one_run import OneRun, one_run_p_value
 from .accounting import MAX_EPSILON
+from .integers import check_int
 
 __all__ = [
-    "MAX_CANARIES",
     "ONE_RUN_LEVEL",
     "STRUCTURAL_LEVEL",
     "STRUCTURAL_SEPARATOR",
     "TEST_LEVEL",
     "AuditResult",
-    "OneRun",
 ]
-
-MAX_CANARIES: Final = 1 << 20
 
 ONE_RUN_LEVEL: Final = 1e-4
 """A one-run p-value below this is a violation. The test is conservative: right mechanisms stay far from it."""
@@ -34,26 +30,6 @@ STRUCTURAL_SEPARATOR: Final = ", "
 
 _E12: Final = 10**12
 _MAX_VIOLATION_TEXT: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class OneRun:
-    """The outcome of one audit run: of `canaries` fair coins, the auditor guessed `guesses`, `correct` of them right.
-
-    Raises:
-        TypeError, ValueError: not integers with 0 <= correct <= guesses <= canaries and 1 <= guesses.
-    """
-
-    canaries: int
-    guesses: int
-    correct: int
-
-    def __post_init__(self) -> None:
-        _check_ints(self)
-        if not 0 <= self.correct <= self.guesses <= self.canaries <= MAX_CANARIES or self.guesses < 1:
-            raise ValueError(
-                f"an audit has 0 <= correct <= guesses <= canaries <= {MAX_CANARIES}, and a guess at least"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +59,6 @@ class AuditResult:
     def __post_init__(self) -> None:
         if type(self.structural) is not str:
             raise TypeError("structural is a str")
-        _check_ints(self, but="structural")
         OneRun(self.canaries, self.guesses, self.correct)
         ranges = (
             ("claimed_epsilon_milli", 1, int(1000 * MAX_EPSILON)),
@@ -95,17 +70,20 @@ class AuditResult:
             ("sentinel_p_e12", 0, _E12),
         )
         for name, low, high in ranges:
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be in [{low}, {high}], got {getattr(self, name)}")
+            check_int(name, getattr(self, name), low, high)
         text = self.structural
         if len(text) > _MAX_VIOLATION_TEXT or not (text.isascii() and text.isprintable()):
             raise ValueError(f"structural is at most {_MAX_VIOLATION_TEXT} printable ASCII characters")
 
     @property
     def violations(self) -> tuple[str, ...]:
-        """The tests that speak against the claim, by name; the structural checks come last."""
+        """The tests that speak against the claim, by name; the structural checks come last.
+
+        What was guessed speaks for itself: its p-value is computed here, and a larger one that is stated counts for
+        nothing.
+        """
         tests = (
-            ("one-run", self.one_run_p_e12, ONE_RUN_LEVEL),
+            ("one-run", min(self.one_run_p_e12, self._recomputed_p_e12), ONE_RUN_LEVEL),
             ("z-test", self.z_p_e12, TEST_LEVEL),
             ("sentinels", self.sentinel_p_e12, TEST_LEVEL),
         )
@@ -115,12 +93,12 @@ class AuditResult:
         )
 
     @property
+    def _recomputed_p_e12(self) -> int:
+        run = OneRun(self.canaries, self.guesses, self.correct)
+        p_value = one_run_p_value(run, self.claimed_epsilon_milli / 1000, self.delta_e12 / _E12)
+        return math.ceil(p_value * _E12)
+
+    @property
     def passes(self) -> bool:
         """Whether nothing speaks against the claim."""
         return not self.violations
-
-
-def _check_ints(value: object, *, but: str = "") -> None:
-    for field in fields(value):  # type: ignore[arg-type]  # called with dataclasses only
-        if field.name != but and type(getattr(value, field.name)) is not int:
-            raise TypeError(f"{field.name} must be an int")
