@@ -122,6 +122,7 @@ class AuditSettings:
             epsilon=CLAIMED_EPSILON_MILLI / 1000,
             delta=CLAIMED_DELTA_E12 / 10**12,
             minimum_clients=self.canaries if self.mode == Mode.CLIENT else 7,
+            colluders=0,
             training=training,
         )
         plan = replace(plan, learning_rate_micro=_LEARNING_RATE_MICRO)

@@ -77,7 +77,8 @@ class Browser:
 
     def picture(self, text: str, *options: str, width: int = 900) -> bytes:
         out = self._folder / f"picture-{self._runs}.png"
-        self.run(self.file("page.html", text), *options, f"--window-size={width},2500", f"--screenshot={out}")
+        loaded = "--virtual-time-budget=5000"  # a frame may load after the page around it
+        self.run(self.file("page.html", text), *options, loaded, f"--window-size={width},2500", f"--screenshot={out}")
         data = out.read_bytes()
         assert data.startswith(b"\x89PNG")
         return data
