@@ -77,8 +77,7 @@ class Browser:
 
     def picture(self, text: str, *options: str, width: int = 900) -> bytes:
         out = self._folder / f"picture-{self._runs}.png"
-        loaded = "--virtual-time-budget=5000"  # a frame may load after the page around it
-        self.run(self.file("page.html", text), *options, loaded, f"--window-size={width},2500", f"--screenshot={out}")
+        self.run(self.file("page.html", text), *options, f"--window-size={width},2500", f"--screenshot={out}")
         data = out.read_bytes()
         assert data.startswith(b"\x89PNG")
         return data
@@ -150,8 +149,11 @@ def test_it_needs_no_script(browser: Browser, page: str, plain: bytes) -> None:
     frame = (
         "<body style='margin:0'><iframe {} src='{}' style='border:0;display:block;width:900px;height:2500px'></iframe>"
     )
-    scriptless = browser.picture(frame.format("sandbox", address))
-    assert scriptless == browser.picture(frame.format("", address)) == plain
+    blank = browser.picture("<body style='margin:0'></body>")
+    for sandbox in ("sandbox", ""):
+        # The browser may take its picture before the frame has come: then again.
+        pictures = (browser.picture(frame.format(sandbox, address)) for _ in range(5))
+        assert next(picture for picture in pictures if picture != blank) == plain
 
 
 def test_it_has_a_dark_side(browser: Browser, page: str, plain: bytes) -> None:
