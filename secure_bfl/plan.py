@@ -420,7 +420,7 @@ def _tail(mechanism: Mechanism) -> int:
 
 
 def _scaled(value: float, units: int) -> int:
-    """A decimal as it is written, in whole units, rounded down: 2.01 is 2010 thousandths, whatever binary makes of it."""
+    """A decimal as it is written, in whole units, rounded down: 2.01 is 2010 thousandths in binary, too."""
     return math.floor(Fraction(str(value)) * units)
 
 

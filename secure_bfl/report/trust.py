@@ -54,7 +54,8 @@ def _statement(facts: ReportFacts) -> str:
         f"This epsilon rests on two things: fewer than {facts.threshold} of the {facts.members} members work together "
         f"against the clients, and of the clients in each opened sum at least {facts.honest_minimum} add their share "
         f"of the noise and keep it secret. A sum of fewer than {facts.minimum_clients} clients is not opened, so "
-        f"{dishonest} of them may be dishonest."
+        f"{dishonest} of them may leave theirs out, or tell others what it was. All of them encrypt values of their "
+        "own."
     )
 
 

@@ -67,7 +67,8 @@ def assumptions_made(mode: str, *, sampled: bool) -> tuple[str, ...]:
         "The sum of the clients' discrete Gaussian shares counts as one discrete Gaussian: the distance between the "
         "two is below 2^-800 for shares of eight grid units or more, and is priced in.",
         "Clients submit their own updates only. Ciphertexts are malleable: one that was copied from another client and "
-        "multiplied makes that client's update count k times, and its epsilon grow about k times.",
+        "multiplied makes that client's update count k times, and its epsilon grow about k times; one that cancels "
+        "the others leaves one update in the sum with one share of the noise.",
     )
     return software, *shares, _RANDOM, person, *accounted
 

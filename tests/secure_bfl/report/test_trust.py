@@ -78,7 +78,9 @@ def test_the_clients_to_trust_are_counted_with_the_one_that_is_protected() -> No
 @pytest.mark.parametrize(("colluders", "words"), [(0, "none of them"), (1, "one of them"), (2, "up to 2 of them")])
 def test_how_many_may_be_dishonest_is_said_in_words(colluders: int, words: str) -> None:
     built = build(shared("client", done=1, honest_minimum=1, colluders=colluders))
-    assert built["trust"]["statement"].endswith(f"so {words} may be dishonest.")
+    assert built["trust"]["statement"].endswith(
+        f"so {words} may leave theirs out, or tell others what it was. All of them encrypt values of their own."
+    )
 
 
 def test_a_share_below_all_noise_levels_is_unbounded() -> None:
