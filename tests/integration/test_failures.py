@@ -204,7 +204,7 @@ def test_a_folder_that_is_read_only(finished: FinishedRun, tmp_path: Path) -> No
         assert answer.code == 8
         assert "check the folder's permissions" in answer.err
         assert verify(disk / "run").code == 0
-        report = call("report", disk / "run")
+        report = call("report", disk / "run", "--unsigned")
         assert report.code == 8
         assert "Read-only file system" in report.err
 
