@@ -42,7 +42,7 @@ def over_budget(opened: Federation) -> Federation:
 
 
 LITTLE = PrivacyEvent(1_000_000, 1_000_000, 1)
-MUCH = PrivacyEvent(300, 1_000_000, 1)
+MUCH = PrivacyEvent(300, 1_000_000, 2)
 
 
 def test_a_single_run_costs_its_tight_value(updated: Federation) -> None:
@@ -72,14 +72,15 @@ def test_what_was_spent_elsewhere_stays_spent(opened: Federation) -> None:
     federation.operator.void_round(federation.board, 1, "for once")
     federation.operator.open_round(federation.board, 2, federation.zero)
     event, client = federation.plan.round_event, federation.clients[0]
-    less = OtherSpend(MUCH.noise_multiplier_milli, MUCH.sampling_rate_ppm, 1)
-    for others in ((), (OtherSpend(LITTLE.noise_multiplier_milli, LITTLE.sampling_rate_ppm, 1),)):
+    mechanism = (event.steps, event.noise_multiplier_milli, event.sampling_rate_ppm)
+    less = OtherSpend(MUCH.noise_multiplier_milli, MUCH.sampling_rate_ppm, MUCH.steps - 1)
+    little = OtherSpend(LITTLE.noise_multiplier_milli, LITTLE.sampling_rate_ppm, LITTLE.steps)
+    cases = (((), (MUCH,)), ((less,), (MUCH,)), ((less, little), (MUCH, LITTLE)), ((little,), (MUCH, LITTLE)))
+    for others, most in cases:
         again = federation.copy()
-        mechanism = (event.steps, event.noise_multiplier_milli, event.sampling_rate_ppm)
         again.board.append(BudgetSpend(2, *mechanism, others, digest("later")), client.name, client.identity.signing)
         assert set(overspent(again.board, 2)) == {"client-1"}
-        spends = [state.spends["client-1"] for state in again.board.replay.rounds]
-        assert others_of(spends) == tuple(other.event for other in sorted({less, *others}, key=lambda o: o.to_value()))
+        assert others_of(state.spends["client-1"] for state in again.board.replay.rounds) == most
 
 
 def test_who_states_too_much_is_named(opened: Federation) -> None:
