@@ -39,7 +39,7 @@ from .networks import base_digest, check_network, has_base, layout_of, linear_ne
 from .plan import FederationPlan
 from .records import Records
 
-__all__ = ["RAND_BYTES", "Learner", "Records", "check_network", "layout_of", "train_round"]
+__all__ = ["RAND_BYTES", "Learner", "Records", "check_network", "layout_of", "one_thread", "train_round"]
 
 RAND_BYTES: Final = 32
 _CHECKED_AT_ONCE: Final = 1024
@@ -124,7 +124,7 @@ def _law(variance_units: Fraction) -> DiscreteGaussian:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Sums in the same order every time; and small layers on more threads only wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -154,7 +154,7 @@ def train_round(
     if len(rand) != RAND_BYTES:
         raise ValueError(f"a round of training needs {RAND_BYTES} fresh random bytes")
     _check_shapes(plan, model, learner.records)
-    with _one_thread():
+    with one_thread():
         engine = learner.build(plan)
         _check_values(plan, learner.records)
         steps = plan.round_event.steps

@@ -20,6 +20,7 @@ from protocols.dp.clipping import Rows
 from ..adapters.opacus import GradientEngine
 from ..adapters.rows import GradientRows
 from ..datasets import Dataset, load
+from ..local_training import one_thread
 from ..model import GlobalModel
 from ..plan import FederationPlan
 from ..report import build
@@ -28,7 +29,7 @@ from .drivers import DriverError, Outcome, attempt, json_line
 from .machine import Machine, load_average
 from .privacy_facts import long_run
 from .privacy_figures import Accuracy, PrivacyFigures, PrivacySetting
-from .privacy_peers import BATCH, FEATURES, network, numpy_normal, one_thread, opacus_step, opendp_seconds
+from .privacy_peers import BATCH, FEATURES, network, numpy_normal, opacus_step, opendp_seconds
 from .privacy_training import accuracy_of, central, federated
 
 __all__ = ["bench_privacy"]

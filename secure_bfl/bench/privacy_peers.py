@@ -4,8 +4,7 @@ It imports them itself, since what it measures is what their users call. Nothing
 """
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -20,23 +19,12 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # notices of Opacus to its own users at import
     from opacus import PrivacyEngine
 
-__all__ = ["BATCH", "FEATURES", "network", "numpy_normal", "one_thread", "opacus_step", "opendp_seconds"]
+__all__ = ["BATCH", "FEATURES", "network", "numpy_normal", "opacus_step", "opendp_seconds"]
 
 BATCH: Final = 64
 FEATURES: Final = 784
 _CLASSES: Final = 10
 _OPENDP_DRAWS: Final = 2_000
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Both of what is compared on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def network(hidden: int) -> nn.Module:
