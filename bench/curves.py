@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `bench` is not installed
+
 from bench.charts import Line, Spot, log_log, slope
 from protocols import unpack
 from protocols.ring import engine

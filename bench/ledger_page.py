@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `bench` is not installed
+
 from bench.charts import Line, Spot, log_log, slope
 
 __all__ = ["chart", "main", "tables"]

@@ -17,6 +17,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `bench` is not installed
+
 from bench.charts import Line, Spot, log_log
 
 __all__ = ["FOLDER", "MARKED", "chart", "main", "pages", "tables"]
