@@ -17,6 +17,7 @@ from ledger.errors import escaped
 from .errors import DatasetError
 from .exitcodes import ExitCode, code_of
 from .ledger_cli import add_ledger, run_ledger
+from .ledger_cli.options import digest
 from .privacy_cli import add_privacy, add_report_options, run_privacy, write_signed_report
 
 __all__ = ["main"]
@@ -193,18 +194,8 @@ def _add_verify(commands: Any) -> None:
         ),
     )
     verify.add_argument("dir", type=Path, help="the run's folder (or its public folder)")
-    verify.add_argument("--genesis", type=_digest, help="refuse any other federation than this one (64 hex digits)")
+    verify.add_argument("--genesis", type=digest, help="refuse any other federation than this one (64 hex digits)")
     verify.add_argument("--json", action="store_true", help="one JSON object on standard output, no progress")
-
-
-def _digest(text: str) -> bytes:
-    try:
-        value = bytes.fromhex(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError("expected hexadecimal digits") from exc
-    if len(value) != 32:
-        raise argparse.ArgumentTypeError("expected 64 hexadecimal digits")
-    return value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

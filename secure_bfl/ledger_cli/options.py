@@ -8,7 +8,7 @@ from ledger import LedgerError, VerifierKey, parse_vkey
 
 from ..log_keys import KeyKind
 
-__all__ = ["EVIDENCE_SUFFIX", "PROOF_SUFFIX", "add_ledger"]
+__all__ = ["EVIDENCE_SUFFIX", "PROOF_SUFFIX", "add_ledger", "digest"]
 
 PROOF_SUFFIX: Final = ".tlog-proof"
 EVIDENCE_SUFFIX: Final = ".equivocation"
@@ -109,10 +109,11 @@ def _add_policy(subjects: Any) -> None:
         description="Print the policy that a run's checkpoints are judged by, for `verify`, `prove` and others.",
     )
     policy.add_argument("dir", type=Path, help="the run's folder (or its public folder)")
-    policy.add_argument("--genesis", type=_digest, required=True, help="the federation that is meant: 64 hex digits")
+    policy.add_argument("--genesis", type=digest, required=True, help="the federation that is meant: 64 hex digits")
 
 
-def _digest(text: str) -> bytes:
+def digest(text: str) -> bytes:
+    """The 32 bytes of a genesis hash on a command line, as 64 hexadecimal digits."""
     try:
         value = bytes.fromhex(text)
     except ValueError:

@@ -21,7 +21,7 @@ from .chain import Chain
 from .lines import IDENTITY_BYTES, START, Opening, encode_line
 from .status import OdometerStatus
 
-__all__ = ["FileOdometer", "read_odometer"]
+__all__ = ["FileOdometer", "mark_of", "read_odometer"]
 
 _MAX_BYTES: Final = 64 << 20
 _BEGAN_BYTES: Final = 64
@@ -62,12 +62,12 @@ class FileOdometer(Chain):
         self._lock = WriterLock(self.path.with_name(self.path.name + ".lock"))
         try:
             _remove_leftovers(self.path)
-            if not self.path.exists() and not _mark(self.path).exists():
+            if not self.path.exists() and not mark_of(self.path).exists():
                 _create(self.path, dataset, unit, budget)
             self._size = _read(self, self.path)
             self.require(dataset, unit, budget)
             sync_name(self.path)
-            create_durably(_mark(self.path), _mark_of(self), mode=0o600)
+            create_durably(mark_of(self.path), _mark_of(self), mode=0o600)
             self._file = self._opened()
         except BaseException:
             self._lock.release()
@@ -154,7 +154,8 @@ def read_odometer(path: Path) -> OdometerStatus:
     return chain.status
 
 
-def _mark(path: Path) -> Path:
+def mark_of(path: Path) -> Path:
+    """The file beside an odometer that stays when the odometer is lost."""
     return path.with_name(path.name + ".began")
 
 
@@ -186,7 +187,7 @@ def _create(path: Path, dataset: str, unit: str, budget: Budget | None) -> None:
 
 def _read(chain: Chain, path: Path) -> int:
     """Take every whole line of a file into an empty chain; how many bytes they are. What is after them is torn."""
-    data, began = read_bounded(path, limit=_MAX_BYTES), read_bounded(_mark(path), limit=_BEGAN_BYTES)
+    data, began = read_bounded(path, limit=_MAX_BYTES), read_bounded(mark_of(path), limit=_BEGAN_BYTES)
     if data is None and began is None:
         raise ChainError(f"there is no odometer at {path}")
     if data is None:

@@ -6,6 +6,8 @@ import textwrap
 from pathlib import Path
 from typing import Any, Final
 
+from ..ledger_cli.options import digest
+
 __all__ = ["MODES", "VARIED", "add_privacy", "add_report_options"]
 
 MODES: Final = ("local", "distributed", "client")
@@ -173,7 +175,7 @@ def _add_can_i_run(subjects: Any) -> None:
 def add_report_options(parser: argparse.ArgumentParser) -> None:
     """The options of `privacy report`, and of its short form `report`."""
     parser.add_argument("dir", type=Path, help="the run's folder (or its public folder)")
-    parser.add_argument("--genesis", type=_digest, help="refuse any other federation than this one (64 hex digits)")
+    parser.add_argument("--genesis", type=digest, help="refuse any other federation than this one (64 hex digits)")
     signed = parser.add_mutually_exclusive_group()
     signed.add_argument("--sign-as", metavar="PARTY", help="sign the report with this party's key, such as operator")
     signed.add_argument("--unsigned", action="store_true", help="put an unsigned report in the place of a signed one")
@@ -213,7 +215,7 @@ def _add_verify(subjects: Any) -> None:
         "verify out --genesis 4f2a…",
     )
     verify.add_argument("dir", type=Path, help="the run's folder (or its public folder)")
-    verify.add_argument("--genesis", type=_digest, help="refuse any other federation than this one (64 hex digits)")
+    verify.add_argument("--genesis", type=digest, help="refuse any other federation than this one (64 hex digits)")
     _add_json(verify)
 
 
@@ -228,7 +230,7 @@ def _add_export(subjects: Any) -> None:
         "export-registry out --sector Healthcare --date 2026-11-22 > registry.json",
     )
     export.add_argument("dir", type=Path, help="the run's folder (or its public folder)")
-    export.add_argument("--genesis", type=_digest, help="refuse any other federation than this one (64 hex digits)")
+    export.add_argument("--genesis", type=digest, help="refuse any other federation than this one (64 hex digits)")
     export.add_argument("--region", metavar="TEXT", help="where the records are from, in free words")
     export.add_argument("--sector", metavar="TEXT", help="such as Healthcare")
     export.add_argument("--date", metavar="DATE", help="when the model is or was published, YYYY-MM-DD")
@@ -279,14 +281,4 @@ def _number(text: str) -> float:
         raise argparse.ArgumentTypeError("expected a number") from exc
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError("expected a finite number")
-    return value
-
-
-def _digest(text: str) -> bytes:
-    try:
-        value = bytes.fromhex(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError("expected hexadecimal digits") from exc
-    if len(value) != 32:
-        raise argparse.ArgumentTypeError("expected 64 hexadecimal digits")
     return value

@@ -26,7 +26,6 @@ _NOT_AFTER: Final = (
     "the first run's schedule does not fit the budget by it (epsilon {first}), so no other run may follow; raise the "
     "budget, or use other records"
 )
-_MARK: Final = ".began"  # the file beside an odometer that stays when the odometer is lost
 _METHOD: Final = {"tight": "numerically tight", "renyi": "Rényi, as runs share these records"}
 
 
@@ -38,10 +37,10 @@ def _read(path: Path) -> "OdometerStatus":
         ChainError: its chain is broken, or the file is gone.
         ValueError: the folder holds several.
     """
-    from ..odometer import read_odometer
+    from ..odometer.file import mark_of, read_odometer
 
     file = _file(path) if path.is_dir() else path
-    if not file.exists() and not file.with_name(f"{file.name}{_MARK}").exists():
+    if not file.exists() and not mark_of(file).exists():
         raise OutputError(f"{path} is no odometer: give its file, or the private folder of the client that keeps it")
     return read_odometer(file)
 

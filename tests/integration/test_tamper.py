@@ -409,7 +409,7 @@ def test_blobs_kept_too_deep(public: PublicFolder) -> None:
 
 
 def test_a_pinned_genesis_is_64_hexadecimal_digits(finished: FinishedRun) -> None:
-    for wrong, told in (("xyz", "expected hexadecimal digits"), ("ab", "expected 64 hexadecimal digits")):
+    for wrong, told in (("xyz", "expected 64 hexadecimal digits"), ("ab", "expected 64 hexadecimal digits")):
         answer = verify(finished.out, "--genesis", wrong)
         assert answer.code == 2
         assert told in answer.err
